@@ -1,0 +1,1 @@
+"""Commands, thin: parse arguments, call a room, print."""

@@ -1,0 +1,1 @@
+"""The CNI plugin: attach (pure), address management, the server in the agent, the shim outside it."""

@@ -1,0 +1,54 @@
+"""The port: what the daemon, the CNI attachment and the lab ask of one network namespace's kernel.
+
+``LinuxKernel`` (``kernel/linux.py``) and ``FakeKernel`` (``kernel/fake.py``) both pass
+``tests/contract/test_kernel_contract.py``.  No decision lives behind this port.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from tulle.model.change import Outcome, Plan
+from tulle.model.network import DroppingChain
+from tulle.model.state import KernelState, Scope
+
+
+class Kernel(Protocol):
+    """One network namespace.  Not safe for two concurrent calls of ``apply``."""
+
+    async def observe(self, scope: Scope) -> KernelState:
+        """What the kernel holds now, of the part that ``scope`` names (more may be returned, never less).
+
+        Links, addresses (all), unicast and blackhole-like routes of every table but ``local``,
+        neighbours, FDB entries of VXLAN devices; sysctls, nft tables and chain accepts only
+        where ``scope.keys`` names them.  Raises KernelError when a dump fails, Unsupported
+        when a key asks for a tool that is not there (nft).
+        """
+        ...
+
+    async def apply(self, plan: Plan) -> tuple[Outcome, ...]:
+        """Carry out the steps in order; one outcome per step.
+
+        Not atomic: a refused step does not stop the others, except that steps on a link
+        that could not be made fail with it.  A Create is exclusive: EEXIST when the key was
+        taken meanwhile.  A Delete whose target is gone is done.
+        """
+        ...
+
+    async def dropping_chains(self) -> tuple[DroppingChain, ...]:
+        """Foreign base chains in the forward hook whose policy is drop."""
+        ...
+
+    def changes(self) -> AsyncIterator[Scope]:
+        """What others changed, as dirty scopes; ``Scope.all()`` after an overflow.
+
+        Subscribed when the iterator is made, not at its first step, so that nothing falls
+        between an ``observe`` and the first event.  Own changes may or may not be echoed.
+        A NEWLINK, DELADDR or nexthop loss names the whole device, because the kernel does not
+        announce the routes that go with it.  A change of the nft ruleset names the key of
+        tulle's own table.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release sockets; the kernel's state stays."""
+        ...

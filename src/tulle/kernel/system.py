@@ -1,0 +1,76 @@
+"""The real seams: the system's clocks, its randomness, its files."""
+
+import asyncio
+import os
+import secrets
+import time
+from pathlib import Path
+
+
+class SystemClock:
+    """CLOCK_BOOTTIME and CLOCK_REALTIME."""
+
+    def boottime_ns(self) -> int:
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def wall_ns(self) -> int:
+        return time.time_ns()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class SystemRandom:
+    """The kernel's random numbers."""
+
+    def below(self, bound: int) -> int:
+        return secrets.randbelow(bound)
+
+    def token(self, size: int) -> bytes:
+        return secrets.token_bytes(size)
+
+
+class SystemFiles:
+    """Files on disk, replaced by rename."""
+
+    def read(self, path: Path, limit: int = 1 << 20) -> bytes | None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        with open(descriptor, "rb") as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise OSError(f"{path}: larger than {limit} bytes")
+        return content
+
+    def replace(self, path: Path, content: bytes, mode: int = 0o644) -> None:
+        _make_directory(path.parent)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        beside.unlink(missing_ok=True)
+        with open(os.open(beside, flags, mode), "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.rename(path)
+        _sync_directory(path.parent)
+
+    def remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+
+def _make_directory(path: Path) -> None:
+    private = path.parts[-3:] == ("var", "lib", "tulle")
+    if not path.parent.is_dir():
+        _make_directory(path.parent)
+    path.mkdir(mode=0o700 if private else 0o755, exist_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""One machine as a cluster: topology (pure) and runtime."""

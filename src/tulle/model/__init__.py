@@ -1,0 +1,1 @@
+"""Values: what tulle knows, as frozen data.  Nothing here decodes, decides, logs or opens anything."""

@@ -1,0 +1,108 @@
+"""The shared network configuration and the node's view of its own underlay.
+
+Both are facts that every decision starts from: the configuration is one per cluster and
+comes from the store, the host facts are one per node and come from its kernel.
+"""
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final, NewType, TypeAlias
+
+Vni = NewType("Vni", int)
+"""VXLAN network identifier, 1 … 2²⁴−1."""
+MacAddress = NewType("MacAddress", str)
+"""A link-layer address as lower-case colon text, e.g. ``02:00:0a:f4:02:00``."""
+
+IPNetwork: TypeAlias = IPv4Network | IPv6Network
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+
+VXLAN_OVERHEAD: Final = 50
+"""Outer Ethernet 14 + IPv4 20 + UDP 8 + VXLAN 8 bytes.  Source: RFC 7348 §5."""
+VXLAN_OVERHEAD6: Final = 70
+"""The same over IPv6, whose header has 40 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vxlan:
+    """The ``vxlan`` backend.  ``port`` 8472 is Linux's old default, not IANA's 4789; ``mtu`` None: the underlay's."""
+
+    vni: Vni = Vni(1)
+    port: int = 8472
+    mtu: int | None = None
+    gbp: bool = False
+    learning: bool = False
+    direct_routing: bool = False
+
+    @property
+    def device(self) -> str:
+        """Name of the IPv4 VXLAN device (flannel's, so that a node can switch in place)."""
+        return f"flannel.{self.vni}"
+
+    @property
+    def device6(self) -> str:
+        """Name of the IPv6 VXLAN device."""
+        return f"flannel-v6.{self.vni}"
+
+
+Backend: TypeAlias = Vxlan
+"""Closed choice of backends: a new one is one class here, one file in ``plan/``, one ``match`` line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetPool:
+    """One family's share: node subnets of ``/subnet_len`` between ``first`` and ``last`` (both included)."""
+
+    network: IPNetwork
+    subnet_len: int
+    first: IPNetwork
+    last: IPNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """What all nodes share.  At least one of ``pool4`` and ``pool6`` is there."""
+
+    pool4: SubnetPool | None
+    pool6: SubnetPool | None
+    backend: Backend = field(default_factory=Vxlan)
+    enable_nftables: bool | None = None
+
+    @property
+    def networks(self) -> tuple[IPNetwork, ...]:
+        """The overlay's networks, IPv4 first."""
+        return tuple(pool.network for pool in (self.pool4, self.pool6) if pool is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Underlay:
+    """The device that carries the outer packets, as the node's own kernel shows it."""
+
+    device: str
+    mtu: int
+    address: IPv4Address | None
+    address6: IPv6Address | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppingChain:
+    """A foreign base chain in the forward hook whose policy is drop.
+
+    An accept in our own table does not rescue a packet that this chain drops later;
+    ``engine`` says whose language an appended accept has to be written in.
+    """
+
+    engine: str
+    """``nft`` or ``iptables`` (the chain was made by iptables' nft variant)."""
+    family: str
+    table: str
+    chain: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Facts about this node that decisions depend on and that tulle does not set."""
+
+    underlay: Underlay
+    connected: tuple[IPNetwork, ...] = ()
+    """Prefixes of the host's own interfaces that are not tulle's (admission refuses leases inside them)."""
+    dropping_chains: tuple[DroppingChain, ...] = ()

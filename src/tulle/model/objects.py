@@ -1,0 +1,290 @@
+"""Kernel objects as values, each with the key that the kernel tells it apart by.
+
+Devices are named, never numbered: an interface index is a fact of one boot and lives only in
+``kernel/``.  In a *desired* object a field that is None means "not ours to decide"; an
+*observed* object fills every field that the kernel reports.  One type serves the agent, the
+pod attachment and the lab.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Final, TypeAlias
+
+from tulle.model.network import IPAddress, IPNetwork, MacAddress, Vni
+
+RTPROT_KERNEL: Final = 2
+"""A connected route that the kernel made itself.  Source: include/uapi/linux/rtnetlink.h."""
+RTPROT_TULLE: Final = 116
+"""The route protocol number that marks a route as ours (0x74, "t")."""
+RT_TABLE_MAIN: Final = 254
+
+
+@dataclass(frozen=True, slots=True)
+class LinkKey:
+    """A device of this namespace, by name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VxlanKind:
+    """A VXLAN device.  ``local`` is the outer source, ``underlay`` the device that the outer packets leave by."""
+
+    vni: Vni
+    port: int
+    local: IPAddress | None
+    underlay: str | None
+    learning: bool = False
+    gbp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeKind:
+    """A bridge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VethKind:
+    """One end of a veth pair; the peer is only read when the pair is made.
+
+    ``peer_netns`` is a path (``/run/netns/…``); None: the peer stays in this namespace.
+    An observed veth carries no peer.
+    """
+
+    peer: str | None = None
+    peer_netns: str | None = None
+    peer_mtu: int | None = None
+    peer_mac: MacAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OtherKind:
+    """Any device that tulle never makes: ``lo``, a NIC (empty name), a TUN …"""
+
+    kind: str = ""
+
+
+LinkKind: TypeAlias = VxlanKind | BridgeKind | VethKind | OtherKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A device and its settings.  ``master`` is the bridge it is a port of ("" when observed on none)."""
+
+    name: str
+    kind: LinkKind
+    mtu: int | None = None
+    mac: MacAddress | None = None
+    up: bool | None = True
+    master: str | None = None
+    alias: str | None = None
+    hairpin: bool | None = None
+
+    @property
+    def key(self) -> LinkKey:
+        return LinkKey(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class AddressKey:
+    """An address on a device.  ``interface`` has the host bits and the prefix length."""
+
+    device: str
+    interface: IPv4Interface | IPv6Interface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """An address.  ``permanent`` is False for one with a lifetime (DHCP, RA); ``nodad`` skips IPv6's DAD wait."""
+
+    device: str
+    interface: IPv4Interface | IPv6Interface
+    scope: int = 0
+    permanent: bool = True
+    nodad: bool | None = None
+
+    @property
+    def key(self) -> AddressKey:
+        return AddressKey(self.device, self.interface)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteKey:
+    """What the kernel tells unicast routes apart by (TOS is always 0 here).
+
+    ``metric`` 0 on an IPv6 route means the kernel's default of 1024 and is keyed as 1024.
+    """
+
+    dst: IPNetwork
+    table: int
+    metric: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route.  ``kind`` is ``unicast``, ``blackhole``, ``unreachable`` …; ``multipath`` marks one tulle never makes.
+
+    ``device`` is None for routes without one (blackhole); ``mtu`` is the route's own MTU metric.
+    """
+
+    dst: IPNetwork
+    device: str | None
+    via: IPAddress | None = None
+    onlink: bool = False
+    source: IPAddress | None = None
+    table: int = RT_TABLE_MAIN
+    metric: int = 0
+    protocol: int = RTPROT_TULLE
+    kind: str = "unicast"
+    mtu: int | None = None
+    multipath: bool = False
+
+    @property
+    def key(self) -> RouteKey:
+        return RouteKey(self.dst, self.table, self.metric)
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborKey:
+    """A neighbour entry: an IP address on a device."""
+
+    device: str
+    ip: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbor:
+    """IP → MAC on one device.  ``permanent``: NUD_PERMANENT, never resolved nor aged."""
+
+    device: str
+    ip: IPAddress
+    mac: MacAddress | None
+    permanent: bool = True
+    proxy: bool = False
+
+    @property
+    def key(self) -> NeighborKey:
+        return NeighborKey(self.device, self.ip)
+
+
+@dataclass(frozen=True, slots=True)
+class FdbKey:
+    """A forwarding entry of a VXLAN device.
+
+    A unicast MAC has one destination; an all-zero or multicast MAC may have several, so for
+    those (and only those) ``dst`` is part of the key.
+    """
+
+    device: str
+    mac: MacAddress
+    dst: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FdbEntry:
+    """Inner MAC → underlay address.  ``port`` and ``vni`` None: the device's own."""
+
+    device: str
+    mac: MacAddress
+    dst: IPAddress | None
+    permanent: bool = True
+    port: int | None = None
+    vni: int | None = None
+
+    @property
+    def is_unicast(self) -> bool:
+        """The shape that a lease makes: neither the all-zero default entry nor a multicast MAC."""
+        return self.mac != "00:00:00:00:00:00" and not int(self.mac[:2], 16) & 1
+
+    @property
+    def key(self) -> FdbKey:
+        return FdbKey(self.device, self.mac, None if self.is_unicast else self.dst)
+
+
+@dataclass(frozen=True, slots=True)
+class SysctlKey:
+    """A sysctl of this network namespace, by its path below /proc/sys, e.g. ``net/ipv4/ip_forward``."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A sysctl's value as text without the newline; None when observed as absent."""
+
+    path: str
+    value: str | None
+
+    @property
+    def key(self) -> SysctlKey:
+        return SysctlKey(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class NftTableKey:
+    """An nftables table."""
+
+    family: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NftTable:
+    """A table of ours, replaced whole in one transaction.
+
+    ``digest`` is the hash of the desired text, carried in every rule's comment; observed is
+    what the rules say, or "" when they disagree or one is missing.  ``text`` is the body for
+    ``nft -f``; an observed table has None.
+    """
+
+    family: str
+    name: str
+    digest: str
+    text: str | None = None
+
+    @property
+    def key(self) -> NftTableKey:
+        return NftTableKey(self.family, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainAcceptKey:
+    """Our accept in a foreign forward chain whose policy is drop."""
+
+    engine: str
+    family: str
+    table: str
+    chain: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainAccept:
+    """Rules of ours (comment ``tulle forward``) appended to a foreign chain: accept from and to ``networks``."""
+
+    engine: str
+    family: str
+    table: str
+    chain: str
+    networks: tuple[IPNetwork, ...]
+
+    @property
+    def key(self) -> ChainAcceptKey:
+        return ChainAcceptKey(self.engine, self.family, self.table, self.chain)
+
+
+ObjectKey: TypeAlias = (
+    LinkKey | AddressKey | RouteKey | NeighborKey | FdbKey | SysctlKey | NftTableKey | ChainAcceptKey
+)
+KernelObject: TypeAlias = Link | Address | Route | Neighbor | FdbEntry | Sysctl | NftTable | ChainAccept
+
+
+def device_of(key: ObjectKey) -> str | None:
+    """The device that the object lives on and vanishes with; None for a link itself and for device-less objects.
+
+    A route's key does not say its device: ask the ``Route``.
+    """
+    match key:
+        case AddressKey() | NeighborKey() | FdbKey():
+            return key.device
+        case LinkKey() | RouteKey() | SysctlKey() | NftTableKey() | ChainAcceptKey():
+            return None

@@ -1,0 +1,1 @@
+"""Pictures, pure: a journey or a cluster becomes terminal text, SVG, HTML."""

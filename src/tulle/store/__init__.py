@@ -1,0 +1,1 @@
+"""Leases, the rim: three small ports and the stores that answer them."""
