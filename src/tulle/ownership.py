@@ -5,7 +5,7 @@ what the leases say.  The table in ``docs/reference.md`` is this module in words
 plans (agent, CNI attachment, lab) hands ``diff`` one function ``object → Standing``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -71,6 +71,14 @@ class NodeOwnership:
                 return Standing.KEPT
             case NftTable() | ChainAccept():
                 return Standing.OURS
+
+    def recognised_macs(self, observed: Iterable[KernelObject]) -> frozenset[MacAddress]:
+        """VTEP MACs that neighbours of ours name: how the FDB entry of a peer that left meanwhile is known as ours."""
+        return frozenset(
+            obj.mac
+            for obj in observed
+            if isinstance(obj, Neighbor) and obj.mac is not None and self._neighbor(obj) is Standing.OURS
+        )
 
     def _link(self, link: Link) -> Standing:
         kind = self.tunnels.get(link.name)

@@ -1,0 +1,79 @@
+"""One running node: the parts that the daemon's tasks share, and what they report together."""
+
+import logging
+from dataclasses import dataclass, field
+
+from tulle.agent.identity import Identity
+from tulle.agent.keeper import LeaseKeeper
+from tulle.agent.options import AgentOptions
+from tulle.agent.reconciler import Reconciler
+from tulle.agent.status import NodeStatus
+from tulle.kernel.port import Kernel
+from tulle.plan.desired import pod_mtu
+from tulle.plan.intent import Intent
+from tulle.seams import Clock, Files, Random
+from tulle.store.ports import Directory
+from tulle.wire.subnet_env import SubnetEnv, format_subnet_env
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """The agent's parts.  The only mutable state here is whether the store answers."""
+
+    options: AgentOptions
+    clock: Clock
+    random: Random
+    files: Files
+    kernel: Kernel
+    directory: Directory
+    keeper: LeaseKeeper
+    reconciler: Reconciler
+    identity: Identity
+    started_ns: int
+    pid: int
+    store_reachable: bool = field(default=True)
+
+    def store_answers(self, reachable: bool, reason: str = "") -> None:
+        """Note whether the store answers; say so when that changes."""
+        if reachable != self.store_reachable:
+            log.warning("store: %s", "answers again" if reachable else f"away, the data path stays: {reason}")
+        self.store_reachable = reachable
+
+    def status(self) -> NodeStatus:
+        """Everything, now."""
+        reconciler = self.reconciler
+        return NodeStatus(
+            intent=reconciler.intent,
+            report=reconciler.report,
+            converged=reconciler.converged,
+            node_id=self.identity.node_id,
+            store=self.options.store_url,
+            store_reachable=self.store_reachable,
+            lease_deadline_ns=self.keeper.deadline_ns,
+            started_ns=self.started_ns,
+            pid=self.pid,
+        )
+
+    def write_subnet_env(self, intent: Intent) -> None:
+        """Keep flannel's file true, written only when it differs."""
+        content = format_subnet_env(subnet_env(intent, self.options.settings.ip_masq))
+        path = self.options.subnet_env
+        if self.files.read(path) != content:
+            self.files.replace(path, content)
+            log.info("wrote %s", path)
+
+
+def subnet_env(intent: Intent, ip_masq: bool) -> SubnetEnv:
+    """What CNI plugins read about this node.  The subnet is given with its gateway's host bits (base + 1)."""
+    inputs = intent.desired.inputs
+    pool4, pool6, own = inputs.config.pool4, inputs.config.pool6, inputs.own
+    return SubnetEnv.of(
+        network=pool4.network if pool4 else None,
+        subnet=own.subnet,
+        network6=pool6.network if pool6 else None,
+        subnet6=own.subnet6,
+        mtu=pod_mtu(inputs),
+        ip_masq=ip_masq,
+    )

@@ -1,0 +1,66 @@
+"""What the agent was asked to do, as one frozen value, and where its files are."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Final
+
+from tulle.plan.desired import Settings
+
+LEASE_TTL_S: Final = 86_400.0
+RENEW_MARGIN_S: Final = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Every path that the agent uses, below ``root`` (a lab's node has its own root)."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """Private state (0700): node id, allocations."""
+        return self.root / "var/lib/tulle"
+
+    @property
+    def socket(self) -> Path:
+        return self.root / "run/tulle/agent.sock"
+
+    @property
+    def subnet_env(self) -> Path:
+        return self.root / "run/flannel/subnet.env"
+
+    @property
+    def networks(self) -> Path:
+        """host-local's files, kept in step."""
+        return self.root / "var/lib/cni/networks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """One agent's command line, parsed."""
+
+    root: Path = Path("/")
+    store: str | None = None
+    """A store URL; None: the embedded store in the state folder."""
+    iface: str | None = None
+    public_ip: IPv4Address | None = None
+    public_ip6: IPv6Address | None = None
+    subnet_file: Path | None = None
+    settings: Settings = Settings()
+    lease_ttl_s: float = LEASE_TTL_S
+    renew_margin_s: float = RENEW_MARGIN_S
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.root)
+
+    @property
+    def store_url(self) -> str:
+        """The store as a URL."""
+        return self.store or f"sqlite://{self.paths.state.absolute()}/leases.db"
+
+    @property
+    def subnet_env(self) -> Path:
+        """Where ``subnet.env`` goes: as given, else flannel's place below the root."""
+        return self.subnet_file or self.paths.subnet_env

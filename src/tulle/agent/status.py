@@ -1,0 +1,157 @@
+"""What the agent knows about itself, as one value, and its JSON form (``tulle.status/1``)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from tulle.model.change import Conflict, Outcome, Plan
+from tulle.model.objects import KernelObject
+from tulle.plan.intent import Intent
+from tulle.plan.text import format_object, format_plan
+
+STATUS_SCHEMA = "tulle.status/1"
+PLAN_SCHEMA = "tulle.plan/1"
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassReport:
+    """What the last passes left behind.  Counters run since the start of the daemon."""
+
+    passes: int = 0
+    steps: int = 0
+    repairs: int = 0
+    last_pass_ns: int = 0
+    conflicts: tuple[Conflict, ...] = ()
+    strangers: tuple[KernelObject, ...] = ()
+    failures: tuple[Outcome, ...] = ()
+    problems: tuple[str, ...] = ()
+    """One line each: what keeps the node from being ready, beyond failed steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """A node at one moment.  ``converged``: nothing is dirty and nothing failed since the first snapshot."""
+
+    intent: Intent
+    report: PassReport
+    converged: bool
+    node_id: str
+    store: str
+    store_reachable: bool
+    lease_deadline_ns: int | None
+    started_ns: int
+    pid: int
+    extra: JsonObject = field(default_factory=dict[str, Any])
+
+    @property
+    def peers(self) -> int:
+        return len(self.intent.admission.peers)
+
+
+def status_json(status: NodeStatus) -> JsonObject:
+    """``tulle.status/1``: additive; addresses as text, times as integer nanoseconds."""
+    inputs = status.intent.desired.inputs
+    book, admission, report = status.intent.book, status.intent.admission, status.report
+    underlay = inputs.host.underlay
+    return {
+        "schema": STATUS_SCHEMA,
+        "state": _state(status),
+        "converged": status.converged,
+        "node_id": status.node_id,
+        "pid": status.pid,
+        "started_ns": status.started_ns,
+        "network": [str(net) for net in inputs.config.networks],
+        "backend": {"type": "vxlan", **builtins(inputs.config.backend)},
+        "underlay": builtins(underlay),
+        "lease": lease_json(status),
+        "store": {
+            "url": status.store,
+            "reachable": status.store_reachable,
+            "synced": book.synced,
+            "revision": book.revision,
+            "cluster_id": book.cluster_id,
+        },
+        "peers": len(admission.peers),
+        "refused": [builtins(refusal) for refusal in admission.refusals],
+        "held": sorted(book.held),
+        "undecodable": [builtins(entry) for entry in book.undecodable.values()],
+        "conflicts": [
+            {"wanted": format_object(c.wanted), "holder": format_object(c.holder)} for c in report.conflicts
+        ],
+        "strangers": [format_object(obj) for obj in report.strangers],
+        "failures": [{"step": str(o.error.request), "reason": str(o.error)} for o in report.failures if o.error],
+        "problems": list(report.problems),
+        "passes": report.passes,
+        "steps": report.steps,
+        "repairs": report.repairs,
+        "last_pass_ns": report.last_pass_ns,
+        **status.extra,
+    }
+
+
+def lease_json(status: NodeStatus) -> JsonObject:
+    """Our own lease."""
+    own = status.intent.desired.inputs.own
+    return {**builtins(own), "deadline_ns": status.lease_deadline_ns}
+
+
+def leases_json(status: NodeStatus) -> JsonObject:
+    """All leases that this node knows, its own first: ``self``, ``ok``, ``held`` or ``refused``."""
+    book, admission = status.intent.book, status.intent.admission
+    own = lease_json(status)
+    rows: list[JsonObject] = [{**own, "state": "self"}]
+    for key, lease in sorted({**book.leases, **admission.peers}.items()):
+        if key != own["key"]:
+            state = "held" if key in book.held else "ok" if key in admission.peers else "refused"
+            rows.append({**builtins(lease), "state": state})
+    return {"schema": STATUS_SCHEMA, "leases": rows}
+
+
+def peers_json(status: NodeStatus) -> JsonObject:
+    """Each admitted peer with its lease and the kernel objects that reach it."""
+    wanted = status.intent.desired
+    failed = {outcome.step.key for outcome in status.report.failures}
+    conflicts = {conflict.key for conflict in status.report.conflicts}
+    peers: list[JsonObject] = []
+    for key, lease in sorted(status.intent.admission.peers.items()):
+        keys = wanted.by_peer.get(key, frozenset())
+        objects = [obj for obj_key in keys if (obj := wanted.state.get(obj_key)) is not None]
+        broken = bool(keys & (failed | conflicts))
+        peers.append(
+            {
+                **builtins(lease),
+                "state": "broken" if broken else "held" if key in status.intent.book.held else "ok",
+                "objects": sorted(format_object(obj) for obj in objects),
+            }
+        )
+    return {"schema": STATUS_SCHEMA, "peers": peers}
+
+
+def plan_json(plan: Plan) -> JsonObject:
+    """``tulle.plan/1``: the steps as the text that an operator could type."""
+    return {
+        "schema": PLAN_SCHEMA,
+        "empty": not plan.steps,
+        "steps": len(plan.steps),
+        "text": format_plan(plan),
+        "conflicts": [{"wanted": format_object(c.wanted), "holder": format_object(c.holder)} for c in plan.conflicts],
+        "strangers": [format_object(obj) for obj in plan.strangers],
+    }
+
+
+def builtins(value: object) -> JsonObject:
+    """A frozen value as JSON's own types; addresses and networks as text."""
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+def _state(status: NodeStatus) -> str:
+    if not status.intent.book.synced:
+        return "waiting for the store"
+    if status.report.failures or status.report.conflicts or status.report.problems:
+        return "degraded"
+    if not status.store_reachable:
+        return "degraded: store"
+    return "ready" if status.converged else "converging"

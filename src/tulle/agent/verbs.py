@@ -1,0 +1,49 @@
+"""What the control socket answers: one function per verb, JSON in and JSON out."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from tulle.agent.node import Node
+from tulle.agent.reconciler import Reconciler
+from tulle.agent.status import JsonObject, leases_json, peers_json, plan_json, status_json
+from tulle.errors import ConfigError
+from tulle.model.state import KernelState
+
+Verb = Callable[[JsonObject], Awaitable[JsonObject]]
+
+
+def control_verbs(node: Node) -> Mapping[str, Verb]:
+    """The verbs of one node, by name."""
+
+    async def status(_: JsonObject) -> JsonObject:
+        return status_json(node.status())
+
+    async def peers(_: JsonObject) -> JsonObject:
+        return peers_json(node.status())
+
+    async def leases(_: JsonObject) -> JsonObject:
+        return leases_json(node.status())
+
+    async def plan(request: JsonObject) -> JsonObject:
+        """The dry run; ``from_scratch``: as if the kernel held nothing yet."""
+        scratch = KernelState.of() if request.get("from_scratch") else None
+        return plan_json(await node.reconciler.dry_run(scratch))
+
+    async def wait(request: JsonObject) -> JsonObject:
+        """Answer once the node is converged with at least ``peers`` peers, or after ``timeout_s`` seconds."""
+        least = _whole(request, "peers", 0)
+        timeout_s = min(60.0, float(_whole(request, "timeout_s", 10)))
+
+        def reached(reconciler: Reconciler) -> bool:
+            return reconciler.converged and len(reconciler.intent.admission.peers) >= least
+
+        done = await node.reconciler.wait_until(reached, timeout_s)
+        return {"done": done, "peers": node.status().peers, "state": status_json(node.status())["state"]}
+
+    return {"status": status, "peers": peers, "leases": leases, "plan": plan, "wait": wait}
+
+
+def _whole(request: JsonObject, name: str, default: int) -> int:
+    value: object = request.get(name, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+        raise ConfigError(name, "must be a number, not negative")
+    return int(value)

@@ -1,0 +1,170 @@
+"""What the kernel of this node should hold, from configuration, host facts, own lease and peers.
+
+``desired`` computes the whole; ``with_peers`` the next version and the keys that it changes, so
+that one lease among ten thousand costs one lease's work.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import assert_never
+
+from tulle.model.lease import Lease, LeaseKey
+from tulle.model.network import Host, MacAddress, NetworkConfig, SubnetPool, Vxlan
+from tulle.model.objects import ChainAccept, KernelObject, LinkKind, ObjectKey, Sysctl, VxlanKind
+from tulle.model.state import KernelState, Scope
+from tulle.ownership import NodeOwnership
+from tulle.plan import vxlan
+from tulle.plan.firewall import NodeFirewall, firewall_table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator of this node chose on the command line."""
+
+    ip_masq: bool = False
+    forward_rules: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Everything that the desired state follows from.  ``peers`` are admitted leases only."""
+
+    config: NetworkConfig
+    host: Host
+    own: Lease
+    settings: Settings
+    peers: Mapping[LeaseKey, Lease] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """The wanted state, and which of its keys each peer accounts for."""
+
+    inputs: Inputs
+    state: KernelState
+    by_peer: Mapping[LeaseKey, frozenset[ObjectKey]]
+
+    def with_peers(self, peers: Mapping[LeaseKey, Lease], changed: Iterable[LeaseKey]) -> tuple["Desired", Scope]:
+        """The desired state once ``peers`` are the peers, given that only ``changed`` differ, and the dirty keys."""
+        inputs = replace(self.inputs, peers=peers)
+        objects, by_peer = dict(self.state.objects), dict(self.by_peer)
+        dirty: set[ObjectKey] = set()
+        for key in changed:
+            gone = by_peer.pop(key, frozenset[ObjectKey]())
+            made = peer_objects(inputs, peers[key]) if key in peers else ()
+            for obj_key in gone:
+                objects.pop(obj_key, None)
+            objects.update({obj.key: obj for obj in made})
+            if made:
+                by_peer[key] = frozenset(obj.key for obj in made)
+            dirty |= gone | {obj.key for obj in made}
+        state = KernelState(MappingProxyType(objects))
+        return Desired(inputs=inputs, state=state, by_peer=MappingProxyType(by_peer)), Scope.of(dirty)
+
+
+def desired(inputs: Inputs) -> Desired:
+    """The whole desired state.  Linear in the number of peers."""
+    objects = {obj.key: obj for obj in node_objects(inputs)}
+    by_peer: dict[LeaseKey, frozenset[ObjectKey]] = {}
+    for key, lease in inputs.peers.items():
+        made = peer_objects(inputs, lease)
+        by_peer[key] = frozenset(obj.key for obj in made)
+        objects.update({obj.key: obj for obj in made})
+    state = KernelState(MappingProxyType(objects))
+    return Desired(inputs=inputs, state=state, by_peer=MappingProxyType(by_peer))
+
+
+def node_objects(inputs: Inputs) -> tuple[KernelObject, ...]:
+    """What this node needs whoever its peers are: device, address, forwarding, firewall."""
+    backend = inputs.config.backend
+    match backend:
+        case Vxlan():
+            objects = vxlan.device(backend, inputs.host, inputs.own)
+        case _:
+            assert_never(backend)
+    return (*objects, *_forwarding(inputs.own), *_firewall(inputs))
+
+
+def peer_objects(inputs: Inputs, lease: Lease) -> tuple[KernelObject, ...]:
+    """What one peer adds."""
+    backend = inputs.config.backend
+    match backend:
+        case Vxlan():
+            return vxlan.peer(backend, inputs.host, inputs.own, lease)
+        case _:
+            assert_never(backend)
+
+
+def pod_mtu(inputs: Inputs) -> int:
+    """The MTU that fits every family the pods have: what ``subnet.env`` says."""
+    backend = inputs.config.backend
+    match backend:
+        case Vxlan():
+            smaller = vxlan.mtu6 if inputs.own.subnet6 is not None else vxlan.mtu4
+            return smaller(backend, inputs.host)
+        case _:
+            assert_never(backend)
+
+
+def tunnels(config: NetworkConfig) -> Mapping[str, type[LinkKind]]:
+    """The overlay devices of the backend, with the kind that makes them ours."""
+    backend = config.backend
+    match backend:
+        case Vxlan():
+            return {backend.device: VxlanKind, backend.device6: VxlanKind}
+        case _:
+            assert_never(backend)
+
+
+def node_ownership(config: NetworkConfig, macs: Iterable[MacAddress]) -> NodeOwnership:
+    """The agent's judge.  ``macs``: the VTEP MACs of all leases that are or were in the book."""
+    pools: tuple[SubnetPool | None, ...] = (config.pool4, config.pool6)
+    return NodeOwnership(
+        tunnels=tunnels(config),
+        pools=tuple((pool.network, pool.subnet_len) for pool in pools if pool is not None),
+        macs=frozenset(macs),
+    )
+
+
+def _forwarding(own: Lease) -> tuple[Sysctl, ...]:
+    """Step 3a and 6c happen only on a node that forwards."""
+    ip4 = (Sysctl("net/ipv4/ip_forward", "1"),) if own.subnet is not None else ()
+    ip6 = (Sysctl("net/ipv6/conf/all/forwarding", "1"),) if own.subnet6 is not None else ()
+    return ip4 + ip6
+
+
+def _firewall(inputs: Inputs) -> tuple[KernelObject, ...]:
+    """Our own table, and our accept in each foreign chain that would drop what ours accepts."""
+    settings, networks = inputs.settings, inputs.config.networks
+    if not settings.ip_masq and not settings.forward_rules:
+        return ()
+    pool4, pool6 = inputs.config.pool4, inputs.config.pool6
+    table = firewall_table(
+        NodeFirewall(
+            network4=pool4.network if pool4 else None,
+            network6=pool6.network if pool6 else None,
+            subnet4=inputs.own.subnet,
+            subnet6=inputs.own.subnet6,
+            masquerade=settings.ip_masq,
+            forward=settings.forward_rules,
+        )
+    )
+    if not settings.forward_rules:
+        return (table,)
+    accepts = (
+        ChainAccept(
+            engine=chain.engine,
+            family=chain.family,
+            table=chain.table,
+            chain=chain.chain,
+            networks=tuple(net for net in networks if _carries(chain.family, net.version)),
+        )
+        for chain in inputs.host.dropping_chains
+    )
+    return (table, *(accept for accept in accepts if accept.networks))
+
+
+def _carries(family: str, version: int) -> bool:
+    """Does a chain of this nft family see packets of this IP version?"""
+    return family in {"inet", "ip" if version == 4 else "ip6"}

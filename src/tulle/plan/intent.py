@@ -1,0 +1,76 @@
+"""From lease events to a dirty scope: what this node means to hold, as one immutable value.
+
+``Intent`` joins the lease book, its admission and the desired state, so that the daemon keeps a
+single variable and every event is ``intent, scope = intent.after(event, …)``.
+"""
+
+from dataclasses import dataclass, replace
+
+from tulle.model.book import expire_held, fold
+from tulle.model.lease import Lease, LeaseBook, LeaseEvent, LeaseKey
+from tulle.model.network import Host, MacAddress, NetworkConfig
+from tulle.model.state import Scope
+from tulle.plan.admission import Admission, admit
+from tulle.plan.desired import Desired, Inputs, Settings, desired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """The book, what was admitted of it, and the kernel state that follows.
+
+    ``seen_macs`` are the VTEP MACs of all leases that are or were in the book: that is how an
+    FDB entry of a peer that left is still recognised as ours.
+    """
+
+    book: LeaseBook
+    admission: Admission
+    desired: Desired
+    seen_macs: frozenset[MacAddress] = frozenset()
+
+    @classmethod
+    def initial(cls, config: NetworkConfig, host: Host, own: Lease, settings: Settings) -> "Intent":
+        """Before the first snapshot: no peers, and nothing may be planned yet."""
+        inputs = Inputs(config=config, host=host, own=own, settings=settings)
+        book = LeaseBook()
+        return cls(book=book, admission=admit(book, config, host, own), desired=desired(inputs))
+
+    def after(self, event: LeaseEvent, now_ns: int) -> tuple["Intent", Scope]:
+        """The intent once ``event`` is known, and the keys it makes dirty."""
+        first = not self.book.synced
+        book, changed = fold(self.book, event, now_ns, self.desired.inputs.own.key)
+        intent, scope = self._with_book(book, changed)
+        return intent, Scope.all() if first and book.synced else scope
+
+    def after_time(self, now_ns: int) -> tuple["Intent", Scope]:
+        """The intent once held leases whose time is over are gone."""
+        book, changed = expire_held(self.book, now_ns)
+        return self._with_book(book, changed) if changed else (self, Scope())
+
+    def after_host(self, host: Host) -> tuple["Intent", Scope]:
+        """The intent on a changed host: everything is dirty."""
+        return self._rebuilt(replace(self.desired.inputs, host=host))
+
+    def after_own(self, own: Lease) -> tuple["Intent", Scope]:
+        """The intent with another lease of our own: everything is dirty."""
+        if own == self.desired.inputs.own:
+            return self, Scope()
+        return self._rebuilt(replace(self.desired.inputs, own=own))
+
+    def _with_book(self, book: LeaseBook, changed: frozenset[LeaseKey]) -> tuple["Intent", Scope]:
+        inputs = self.desired.inputs
+        admission = admit(book, inputs.config, inputs.host, inputs.own, previous=self.admission, changed=changed)
+        before, after = self.admission.peers, admission.peers
+        moved = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+        wanted, scope = self.desired.with_peers(after, moved)
+        macs = self.seen_macs | {
+            mac for key in moved & after.keys() for mac in (after[key].vtep_mac, after[key].vtep_mac6) if mac is not None
+        }
+        return Intent(book=book, admission=admission, desired=wanted, seen_macs=macs), scope
+
+    def _rebuilt(self, inputs: Inputs) -> tuple["Intent", Scope]:
+        admission = admit(self.book, inputs.config, inputs.host, inputs.own)
+        wanted = desired(replace(inputs, peers=admission.peers))
+        macs = self.seen_macs | {
+            mac for lease in admission.peers.values() for mac in (lease.vtep_mac, lease.vtep_mac6) if mac is not None
+        }
+        return Intent(book=self.book, admission=admission, desired=wanted, seen_macs=macs), Scope.all()

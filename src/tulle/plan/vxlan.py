@@ -1,0 +1,108 @@
+"""The ``vxlan`` backend: two pure functions from leases to kernel objects.
+
+Every peer costs exactly three entries, and this module is the only place that makes them::
+
+    route      10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink    pod subnet → VTEP address
+    neighbour  10.244.2.0 → 02:00:0a:f4:02:00                       VTEP address → inner MAC
+    FDB        02:00:0a:f4:02:00 → 192.168.64.12                    inner MAC → underlay address
+
+Layout and names are flannel's, so that nodes of both kinds share one cluster.
+"""
+
+from ipaddress import ip_interface
+
+from tulle.model.lease import Lease
+from tulle.model.network import VXLAN_OVERHEAD, VXLAN_OVERHEAD6, Host, MacAddress, Vxlan
+from tulle.model.objects import Address, FdbEntry, KernelObject, Link, Neighbor, Route, Sysctl, VxlanKind
+
+
+def device(backend: Vxlan, host: Host, own: Lease) -> tuple[KernelObject, ...]:
+    """What this node needs to take part: the VTEP device of each family that it has, with its address.
+
+    A family is left out when the lease or the underlay lacks it.
+    """
+    objects: list[KernelObject] = []
+    underlay = host.underlay
+    if own.subnet is not None and underlay.address is not None:
+        objects += _vtep(
+            Link(
+                name=backend.device,
+                kind=_kind(backend, host, version=4),
+                mtu=mtu4(backend, host),
+                mac=own.vtep_mac,
+            ),
+            Address(device=backend.device, interface=ip_interface(own.subnet.network_address)),
+        )
+    if own.subnet6 is not None and underlay.address6 is not None:
+        objects += _vtep(
+            Link(
+                name=backend.device6,
+                kind=_kind(backend, host, version=6),
+                mtu=mtu6(backend, host),
+                mac=own.vtep_mac6,
+            ),
+            # Nobody else can have it, and duplicate address detection would delay it by a second.
+            Address(device=backend.device6, interface=ip_interface(own.subnet6.network_address), nodad=True),
+        )
+    return tuple(objects)
+
+
+def peer(backend: Vxlan, host: Host, own: Lease, lease: Lease) -> tuple[KernelObject, ...]:
+    """What this node programs to reach ``lease``'s pods: three entries for each family that both have."""
+    objects: list[KernelObject] = []
+    both4 = own.subnet is not None and host.underlay.address is not None
+    if both4 and lease.subnet is not None and lease.public_ip is not None and lease.vtep_mac is not None:
+        gateway, mac, name = lease.subnet.network_address, lease.vtep_mac, backend.device
+        objects += (
+            Neighbor(device=name, ip=gateway, mac=mac),
+            FdbEntry(device=name, mac=mac, dst=lease.public_ip),
+            Route(dst=lease.subnet, device=name, via=gateway, onlink=True),
+        )
+    both6 = own.subnet6 is not None and host.underlay.address6 is not None
+    if both6 and lease.subnet6 is not None and lease.public_ip6 is not None and lease.vtep_mac6 is not None:
+        gateway6, mac6, name6 = lease.subnet6.network_address, lease.vtep_mac6, backend.device6
+        objects += (
+            Neighbor(device=name6, ip=gateway6, mac=mac6),
+            FdbEntry(device=name6, mac=mac6, dst=lease.public_ip6),
+            Route(dst=lease.subnet6, device=name6, via=gateway6, onlink=True),
+        )
+    return tuple(objects)
+
+
+def mtu4(backend: Vxlan, host: Host) -> int:
+    """MTU of the IPv4 VTEP: the underlay's (or the configured one) less the outer headers."""
+    return (backend.mtu or host.underlay.mtu) - VXLAN_OVERHEAD
+
+
+def mtu6(backend: Vxlan, host: Host) -> int:
+    """MTU of the IPv6 VTEP: 20 bytes less than IPv4's, since the outer header is larger."""
+    return (backend.mtu or host.underlay.mtu) - VXLAN_OVERHEAD6
+
+
+def choose_mac(existing: Link | None, entropy: bytes) -> MacAddress:
+    """The VTEP's MAC: what the device already has, so that peers need not learn another; else a random one.
+
+    ``entropy`` is six random bytes.  A new MAC is locally administered and unicast, and given at
+    the link's creation, so that systemd's MACAddressPolicy leaves it alone.
+    """
+    if existing is not None and isinstance(existing.kind, VxlanKind) and existing.mac is not None:
+        return existing.mac
+    first = (entropy[0] & 0xFE) | 0x02
+    return MacAddress(":".join(f"{byte:02x}" for byte in (first, *entropy[1:6])))
+
+
+def _kind(backend: Vxlan, host: Host, version: int) -> VxlanKind:
+    underlay = host.underlay
+    return VxlanKind(
+        vni=backend.vni,
+        port=backend.port,
+        local=underlay.address if version == 4 else underlay.address6,
+        underlay=underlay.device,
+        learning=backend.learning,
+        gbp=backend.gbp,
+    )
+
+
+def _vtep(link: Link, address: Address) -> tuple[KernelObject, ...]:
+    # A pod must not be able to talk the node into another router (CVE-2020-10749).
+    return (link, address, Sysctl(f"net/ipv6/conf/{link.name}/accept_ra", "0"))

@@ -1,0 +1,65 @@
+"""Which device carries the outer packets."""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_interface
+
+import pytest
+
+from tulle.errors import ConfigError
+from tulle.model.objects import Address, Link, OtherKind, Route
+from tulle.model.state import KernelState
+from tulle.plan.underlay import UnderlayWish, choose_underlay, connected_prefixes
+
+TWO_NICS = KernelState.of(
+    [
+        Link(name="eth0", kind=OtherKind(), mtu=1500),
+        Link(name="eth1", kind=OtherKind(), mtu=9000),
+        Address(device="eth0", interface=ip_interface("192.168.64.11/24")),
+        Address(device="eth0", interface=ip_interface("fd64::11/64")),
+        Address(device="eth0", interface=ip_interface("fe80::1/64"), scope=253),
+        Address(device="eth1", interface=ip_interface("10.0.2.15/24")),
+        Route(dst=IPv4Network("0.0.0.0/0"), device="eth1", via=IPv4Address("10.0.2.2"), metric=100, protocol=3),
+        Route(dst=IPv4Network("0.0.0.0/0"), device="eth0", via=IPv4Address("192.168.64.1"), metric=10, protocol=3),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("wish", "device", "address"),
+    [
+        pytest.param(UnderlayWish(), "eth0", "192.168.64.11", id="the default route of the lowest metric decides"),
+        pytest.param(UnderlayWish(iface="eth1"), "eth1", "10.0.2.15", id="a name"),
+        pytest.param(UnderlayWish(iface="10.0.2.15"), "eth1", "10.0.2.15", id="an address"),
+        pytest.param(UnderlayWish(public_ip=IPv4Address("10.0.2.15")), "eth1", "10.0.2.15", id="the public address"),
+        pytest.param(UnderlayWish(public_ip=IPv4Address("203.0.113.9")), "eth0", "192.168.64.11", id="a NATed public address"),
+    ],
+)
+def test_choice(wish: UnderlayWish, device: str, address: str) -> None:
+    underlay = choose_underlay(TWO_NICS, wish)
+    assert (underlay.device, str(underlay.address)) == (device, address)
+
+
+def test_dual_stack_takes_the_global_address_of_each_family() -> None:
+    underlay = choose_underlay(TWO_NICS, UnderlayWish(iface="eth0", need6=True))
+    assert (underlay.address, underlay.address6) == (IPv4Address("192.168.64.11"), IPv6Address("fd64::11"))
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        pytest.param(UnderlayWish(iface="eth7"), "no such device", id="unknown name"),
+        pytest.param(UnderlayWish(iface="1.2.3.4"), "no device has this address", id="unknown address"),
+        pytest.param(UnderlayWish(iface="eth1", need6=True), "has no IPv6 address", id="family missing"),
+    ],
+)
+def test_what_does_not_fit_is_named(wish: UnderlayWish, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        choose_underlay(TWO_NICS, wish)
+
+
+def test_without_a_default_route_a_device_must_be_named() -> None:
+    with pytest.raises(ConfigError, match="no default route"):
+        choose_underlay(KernelState.of([Link(name="eth0", kind=OtherKind(), mtu=1500)]), UnderlayWish())
+
+
+def test_connected_prefixes_leave_out_our_own_devices_and_link_local() -> None:
+    assert {str(net) for net in connected_prefixes(TWO_NICS, frozenset({"eth1"}))} == {"192.168.64.0/24", "fd64::/64"}
