@@ -1,0 +1,286 @@
+"""A plan as the commands that an operator could type: ``ip``, ``bridge``, ``nft`` and ``echo``.
+
+This is the dry run, the golden form of the scenarios and the log's wording.  Executing the text
+in a shell gives the same state as ``apply``; a test holds the two together.  Names come from the
+kernel and the store, so every word is quoted for the shell.
+"""
+
+import shlex
+from typing import Final, assert_never
+
+from tulle.model.change import Change, Create, Delete, Plan, Step
+from tulle.model.objects import (
+    RT_TABLE_MAIN,
+    Address,
+    BridgeKind,
+    ChainAccept,
+    FdbEntry,
+    KernelObject,
+    Link,
+    LinkKind,
+    Neighbor,
+    NftTable,
+    OtherKind,
+    Route,
+    Sysctl,
+    VethKind,
+    VxlanKind,
+)
+from tulle.wire import nft
+
+SCOPES: Final = {0: "global", 200: "site", 253: "link", 254: "host"}
+"""Address scopes by number.  Source: include/uapi/linux/rtnetlink.h."""
+
+
+def format_plan(plan: Plan) -> str:
+    """The steps in order, one command a line (an nft transaction is a here-document); "" when there is none."""
+    return "".join(f"{line}\n" for step in plan.steps for line in format_step(step))
+
+
+def format_step(step: Step) -> tuple[str, ...]:
+    """The commands of one step."""
+    match step:
+        case Create(obj=obj):
+            return _create(obj, "add")
+        case Change(before=before, after=after):
+            return _change(before, after)
+        case Delete(obj=obj):
+            return _delete(obj)
+        case _:
+            assert_never(step)
+
+
+def format_object(obj: KernelObject) -> str:
+    """One object in one line, in the words of the tool that shows it."""
+    match obj:
+        case Link():
+            return _joined("link", obj.name, *_settings(obj), *_kind(obj.kind))
+        case Address():
+            return _joined("address", *_address(obj))
+        case Route():
+            return _joined("route", *_route(obj))
+        case Neighbor():
+            return _joined("neighbour", *_neighbor(obj))
+        case FdbEntry():
+            return _joined("fdb", *_fdb_entry(obj))
+        case Sysctl():
+            return _joined("sysctl", f"{obj.path}={obj.value}")
+        case NftTable():
+            return _joined("table", obj.family, obj.name, obj.digest and f"digest={obj.digest}")
+        case ChainAccept():
+            return _joined("accept", "in", obj.engine, *_chain(obj), *map(str, obj.networks))
+        case _:
+            assert_never(obj)
+
+
+def _create(obj: KernelObject, verb: str) -> tuple[str, ...]:
+    """``verb`` is ``add``, or ``replace`` where the tool has it."""
+    match obj:
+        case Link():
+            return (_joined("ip", "link", "add", obj.name, *_settings(obj), *_kind(obj.kind)), *_hairpin(obj))
+        case Address():
+            return (_joined("ip", "address", verb, *_address(obj)),)
+        case Route():
+            return (_joined("ip", "route", verb, *_route(obj)),)
+        case Neighbor():
+            return (_joined("ip", "neighbour", verb, *_neighbor(obj)),)
+        case FdbEntry():
+            several = verb == "add" and not obj.is_unicast
+            return (_joined("bridge", "fdb", "append" if several else verb, *_fdb_entry(obj)),)
+        case Sysctl():
+            return (f"echo {shlex.quote(obj.value or '')} > {shlex.quote(f'/proc/sys/{obj.path}')}",)
+        case NftTable():
+            return ("nft -f - <<'EOF'", *nft.replace_table(obj).splitlines(), "EOF")
+        case ChainAccept():
+            return _accept(obj)
+        case _:
+            assert_never(obj)
+
+
+def _change(before: KernelObject, after: KernelObject) -> tuple[str, ...]:
+    match before, after:
+        case Link(), Link():
+            return _link_changes(before, after)
+        case ChainAccept(), ChainAccept():
+            return (*_delete(before), *_create(after, "add"))
+        case _:
+            return _create(after, "replace")
+
+
+def _link_changes(before: Link, after: Link) -> tuple[str, ...]:
+    """One ``ip link set`` with what differs; the order is the kernel's own: down first, up last."""
+    words: list[str] = []
+    if after.mtu not in {None, before.mtu}:
+        words += ("mtu", str(after.mtu))
+    if after.mac is not None and after.mac != before.mac:
+        words += ("address", after.mac)
+    if after.alias is not None and after.alias != before.alias:
+        words += ("alias", after.alias)
+    if after.master is not None and after.master != before.master:
+        words += ("master", after.master) if after.master else ("nomaster",)
+    if after.up is not None and after.up != before.up:
+        words.append("up" if after.up else "down")
+    lines = [_joined("ip", "link", "set", "dev", after.name, *words)] if words else []
+    if after.kind != before.kind and isinstance(after.kind, VxlanKind):
+        lines.append(_joined("ip", "link", "set", "dev", after.name, *_kind(after.kind)))
+    if after.hairpin is not None and after.hairpin != before.hairpin:
+        lines.append(_bridge_port(after))
+    return tuple(lines)
+
+
+def _delete(obj: KernelObject) -> tuple[str, ...]:
+    match obj:
+        case Link():
+            return (_joined("ip", "link", "delete", obj.name),)
+        case Address():
+            return (_joined("ip", "address", "delete", str(obj.interface), "dev", obj.device),)
+        case Route():
+            return (_joined("ip", "route", "delete", *_route(obj)),)
+        case Neighbor():
+            return (_joined("ip", "neighbour", "delete", *(("proxy",) if obj.proxy else ()), str(obj.ip), "dev", obj.device),)
+        case FdbEntry():
+            target = ("dst", str(obj.dst)) if obj.dst is not None else ()
+            return (_joined("bridge", "fdb", "delete", obj.mac, "dev", obj.device, *target, "self"),)
+        case Sysctl():
+            return ()  # a sysctl has no absence
+        case NftTable():
+            return (_joined("nft", "delete", "table", obj.family, obj.name),)
+        case ChainAccept():
+            return _delete_accept(obj)
+        case _:
+            assert_never(obj)
+
+
+def _settings(link: Link) -> tuple[str, ...]:
+    words: list[str] = []
+    if link.mac is not None:
+        words += ("address", link.mac)
+    if link.mtu is not None:
+        words += ("mtu", str(link.mtu))
+    if link.alias:
+        words += ("alias", link.alias)
+    if link.master:
+        words += ("master", link.master)
+    if link.up is not None:
+        words.append("up" if link.up else "down")
+    return tuple(words)
+
+
+def _kind(kind: LinkKind) -> tuple[str, ...]:
+    match kind:
+        case VxlanKind():
+            return (
+                *("type", "vxlan", "id", str(kind.vni)),
+                *(("local", str(kind.local)) if kind.local is not None else ()),
+                *(("dev", kind.underlay) if kind.underlay is not None else ()),
+                *("dstport", str(kind.port), "learning" if kind.learning else "nolearning"),
+                *(("gbp",) if kind.gbp else ()),
+            )
+        case BridgeKind():
+            return ("type", "bridge")
+        case VethKind():
+            return ("type", "veth", *_peer(kind))
+        case OtherKind():
+            return ("type", kind.kind) if kind.kind else ()
+        case _:
+            assert_never(kind)
+
+
+def _peer(kind: VethKind) -> tuple[str, ...]:
+    if kind.peer is None:
+        return ()
+    words = ["peer", "name", kind.peer]
+    if kind.peer_mac is not None:
+        words += ("address", kind.peer_mac)
+    if kind.peer_mtu is not None:
+        words += ("mtu", str(kind.peer_mtu))
+    if kind.peer_netns is not None:
+        words += ("netns", kind.peer_netns)
+    return tuple(words)
+
+
+def _hairpin(link: Link) -> tuple[str, ...]:
+    return (_bridge_port(link),) if link.hairpin else ()
+
+
+def _bridge_port(link: Link) -> str:
+    return _joined("bridge", "link", "set", "dev", link.name, "hairpin", "on" if link.hairpin else "off")
+
+
+def _address(address: Address) -> tuple[str, ...]:
+    words = [str(address.interface), "dev", address.device]
+    if address.scope:
+        words += ("scope", SCOPES.get(address.scope, str(address.scope)))
+    if address.nodad:
+        words.append("nodad")
+    return tuple(words)
+
+
+def _route(route: Route) -> tuple[str, ...]:
+    words = [*((route.kind,) if route.kind != "unicast" else ()), str(route.dst)]
+    if route.via is not None:
+        words += ("via", *(("inet6",) if route.via.version != route.dst.version else ()), str(route.via))
+    if route.device is not None:
+        words += ("dev", route.device)
+    if route.onlink:
+        words.append("onlink")
+    words += ("proto", str(route.protocol))
+    if route.source is not None:
+        words += ("src", str(route.source))
+    if route.metric:
+        words += ("metric", str(route.metric))
+    if route.table != RT_TABLE_MAIN:
+        words += ("table", str(route.table))
+    if route.mtu is not None:
+        words += ("mtu", str(route.mtu))
+    return tuple(words)
+
+
+def _neighbor(neighbor: Neighbor) -> tuple[str, ...]:
+    if neighbor.proxy:
+        return ("proxy", str(neighbor.ip), "dev", neighbor.device)
+    mac = ("lladdr", neighbor.mac) if neighbor.mac is not None else ()
+    state = "permanent" if neighbor.permanent else "reachable"
+    return (str(neighbor.ip), *mac, "dev", neighbor.device, "nud", state)
+
+
+def _fdb_entry(entry: FdbEntry) -> tuple[str, ...]:
+    words = [entry.mac, "dev", entry.device]
+    if entry.dst is not None:
+        words += ("dst", str(entry.dst))
+    if entry.port is not None:
+        words += ("port", str(entry.port))
+    if entry.vni is not None:
+        words += ("vni", str(entry.vni))
+    return (*words, "self", "permanent" if entry.permanent else "dynamic")
+
+
+def _accept(accept: ChainAccept) -> tuple[str, ...]:
+    if accept.engine == nft.LEGACY:
+        return tuple(_legacy("-A", way, network) for network in map(str, accept.networks) for way in ("-s", "-d"))
+    return tuple(
+        _joined("nft", " ".join(("add rule", *_chain(accept), rule))) for rule in nft.accept_rules(accept)
+    )
+
+
+def _delete_accept(accept: ChainAccept) -> tuple[str, ...]:
+    """A foreign chain's rules are deleted by handle, which only a look at the chain tells."""
+    if accept.engine == nft.LEGACY:
+        return tuple(_legacy("-D", way, network) for network in map(str, accept.networks) for way in ("-s", "-d"))
+    chain = _joined(*_chain(accept))
+    pick = f"sed -n 's/.*comment \"{nft.FORWARD_MARK}\" # handle //p'"
+    return (f"nft -a list chain {chain} | {pick} | xargs -rn1 nft delete rule {chain} handle",)
+
+
+def _legacy(verb: str, way: str, network: str) -> str:
+    comment = ("-m", "comment", "--comment", nft.FORWARD_MARK)
+    return _joined(nft.LEGACY, "-w", verb, "FORWARD", way, network, *comment, "-j", "ACCEPT")
+
+
+def _chain(accept: ChainAccept) -> tuple[str, str, str]:
+    return accept.family, accept.table, accept.chain
+
+
+def _joined(*words: str) -> str:
+    """The words as one shell command; control characters never reach a terminal raw."""
+    return " ".join(shlex.quote(word if word.isprintable() else ascii(word)[1:-1]) for word in words if word)
