@@ -6,6 +6,7 @@ path stays up, the lease stays in the store until it expires or ``tulle leave`` 
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -24,7 +25,7 @@ from tulle.kernel.system import SystemClock, SystemFiles, SystemRandom
 from tulle.model.lease import Lease
 from tulle.model.network import Host, NetworkConfig, Vxlan
 from tulle.model.state import KernelState
-from tulle.plan.desired import tunnels
+from tulle.plan.desired import check_room, tunnels
 from tulle.plan.intent import Intent
 from tulle.plan.underlay import UnderlayWish
 from tulle.plan.vxlan import choose_mac
@@ -70,14 +71,18 @@ async def _prepare(options: AgentOptions, stack: AsyncExitStack) -> Node:
         need6=config.pool6 is not None,
     )
     host, observed = await observe_host(kernel, wish, frozenset(tunnels(config)))
+    check_room(config, host)
     identity = node_identity(files, options.paths.state, random)
-    keeper = LeaseKeeper(store, store, identity, clock, random)
+    keeper = LeaseKeeper(
+        store, store, identity, clock, random, ttl_s=options.lease_ttl_s, renew_margin_s=options.renew_margin_s
+    )
     previous = files.read(options.subnet_env)
     own = await _acquire(keeper, _offer(config, host, observed, options, previous, random), clock, random)
     log.info("lease %s, underlay %s", own.key, host.underlay)
     intent = Intent.initial(config, host, own, options.settings)
     reconciler = Reconciler(kernel, clock, random, wish, intent)
-    return Node(
+    keeper.on_change = reconciler.own_lease
+    node = Node(
         options=options,
         clock=clock,
         random=random,
@@ -86,9 +91,12 @@ async def _prepare(options: AgentOptions, stack: AsyncExitStack) -> Node:
         directory=store,
         keeper=keeper,
         reconciler=reconciler,
-        node_id=identity,
+        identity=identity,
         started_ns=clock.wall_ns(),
+        pid=os.getpid(),
     )
+    reconciler.on_converged = node.write_subnet_env
+    return node
 
 
 async def _network_config(directory: Directory, clock: Clock, random: Random) -> NetworkConfig:

@@ -17,7 +17,7 @@ from tulle.errors import ConfigError, KernelError, Unsupported
 from tulle.kernel.port import Kernel
 from tulle.model.change import Outcome, Plan
 from tulle.model.lease import Lease, LeaseEvent
-from tulle.model.network import Host
+from tulle.model.network import Host, IPNetwork
 from tulle.model.objects import (
     ChainAcceptKey,
     KernelObject,
@@ -51,22 +51,26 @@ class Retry:
     due_ns: int
 
 
-async def observe_host(kernel: Kernel, wish: UnderlayWish, own_devices: frozenset[str]) -> tuple[Host, KernelState]:
-    """Read the facts that decisions depend on.  Raises ConfigError when no underlay fits, KernelError."""
+async def observe_host(
+    kernel: Kernel, wish: UnderlayWish, own_devices: frozenset[str], own_subnets: tuple[IPNetwork, ...] = ()
+) -> tuple[Host, KernelState]:
+    """Read the facts that decisions depend on.
+
+    Prefixes on ``own_devices`` and inside ``own_subnets`` (the pods' bridge) are ours, not the host's.
+    Raises ConfigError when no underlay fits, KernelError.
+    """
     observed = await kernel.observe(Scope.all())
     underlay = choose_underlay(observed, wish)
     chains = await kernel.dropping_chains()
-    return Host(underlay=underlay, connected=connected_prefixes(observed, own_devices), dropping_chains=chains), observed
+    connected = connected_prefixes(observed, own_devices, own_subnets)
+    return Host(underlay=underlay, connected=connected, dropping_chains=chains), observed
 
 
 class Reconciler:
     """Holds the intent and converges the kernel towards it.  One instance, one task (``run``)."""
 
-    def __init__(
-        self, kernel: Kernel, clock: Clock, random: Random, wish: UnderlayWish, intent: Intent, bridges: frozenset[str]
-    ) -> None:
+    def __init__(self, kernel: Kernel, clock: Clock, random: Random, wish: UnderlayWish, intent: Intent) -> None:
         self._kernel, self._clock, self._random, self._wish = kernel, clock, random, wish
-        self._bridges = bridges
         self._intent = intent
         self._tunnels = frozenset(tunnels(intent.desired.inputs.config))
         self._intended = Scope()  # dirty because the intent changed
@@ -195,7 +199,8 @@ class Reconciler:
         self._host_is_dirty = False
         before = self._intent.desired.inputs.host
         try:
-            host, _ = await observe_host(self._kernel, self._wish, self._tunnels | self._bridges)
+            own_subnets = self._intent.desired.inputs.own.subnets
+            host, _ = await observe_host(self._kernel, self._wish, self._tunnels, own_subnets)
         except ConfigError as error:
             self._note_problem(f"underlay: {error}")
             return  # keep what we had: a flapping NIC is not a reason to withdraw peers

@@ -107,6 +107,16 @@ def pod_mtu(inputs: Inputs) -> int:
             assert_never(backend)
 
 
+def check_room(config: NetworkConfig, host: Host) -> None:
+    """Does the underlay leave room for a pod's packets?  Raises ConfigError."""
+    backend = config.backend
+    match backend:
+        case Vxlan():
+            vxlan.check_mtu(backend, host, ipv6=config.pool6 is not None)
+        case _:
+            assert_never(backend)
+
+
 def tunnels(config: NetworkConfig) -> Mapping[str, type[LinkKind]]:
     """The overlay devices of the backend, with the kind that makes them ours."""
     backend = config.backend

@@ -47,8 +47,14 @@ def choose_underlay(observed: KernelState, wish: UnderlayWish) -> Underlay:
     )
 
 
-def connected_prefixes(observed: KernelState, exclude: frozenset[str]) -> tuple[IPNetwork, ...]:
-    """Prefixes on the host's own devices other than ``exclude``: a lease inside one of them would hijack it."""
+def connected_prefixes(
+    observed: KernelState, exclude: frozenset[str], own_subnets: tuple[IPNetwork, ...] = ()
+) -> tuple[IPNetwork, ...]:
+    """Prefixes on the host's own devices: a lease inside one of them would hijack it.
+
+    Left out is what tulle put there itself: all on the devices of ``exclude``, and the pods' bridge,
+    whose prefix is our own subnet.
+    """
     return tuple(
         address.interface.network
         for address in observed.each(Address)
@@ -56,6 +62,7 @@ def connected_prefixes(observed: KernelState, exclude: frozenset[str]) -> tuple[
         and not address.interface.is_link_local
         and not address.interface.is_loopback
         and address.interface.network.prefixlen < address.interface.max_prefixlen
+        and address.interface.network not in own_subnets
     )
 
 

@@ -10,10 +10,15 @@ Layout and names are flannel's, so that nodes of both kinds share one cluster.
 """
 
 from ipaddress import ip_interface
+from typing import Final
 
+from tulle.errors import ConfigError
 from tulle.model.lease import Lease
 from tulle.model.network import VXLAN_OVERHEAD, VXLAN_OVERHEAD6, Host, MacAddress, Vxlan
 from tulle.model.objects import Address, FdbEntry, KernelObject, Link, Neighbor, Route, Sysctl, VxlanKind
+
+IPV4_LEAST_MTU: Final = 576
+IPV6_LEAST_MTU: Final = 1280
 
 
 def device(backend: Vxlan, host: Host, own: Lease) -> tuple[KernelObject, ...]:
@@ -77,6 +82,18 @@ def mtu4(backend: Vxlan, host: Host) -> int:
 def mtu6(backend: Vxlan, host: Host) -> int:
     """MTU of the IPv6 VTEP: 20 bytes less than IPv4's, since the outer header is larger."""
     return (backend.mtu or host.underlay.mtu) - VXLAN_OVERHEAD6
+
+
+def check_mtu(backend: Vxlan, host: Host, ipv6: bool) -> None:
+    """Is there room for a pod's packets?  Raises ConfigError: IPv4 asks for 576 bytes, IPv6 for 1280.
+
+    Source: RFC 791 §3.2, RFC 8200 §5.
+    """
+    least, overhead = (IPV6_LEAST_MTU, VXLAN_OVERHEAD6) if ipv6 else (IPV4_LEAST_MTU, VXLAN_OVERHEAD)
+    outer = backend.mtu or host.underlay.mtu
+    if outer - overhead < least:
+        where = "Backend.MTU" if backend.mtu else f"device {host.underlay.device}"
+        raise ConfigError(where, f"MTU {outer} leaves pods {outer - overhead} bytes", f"at least {least + overhead}")
 
 
 def choose_mac(existing: Link | None, entropy: bytes) -> MacAddress:

@@ -1,14 +1,16 @@
 """From a peer's lease to the three entries that reach it."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface
 
 import pytest
 
+from tulle.errors import ConfigError
 from tulle.model.lease import Lease, LeaseKey
 from tulle.model.network import Host, MacAddress, Underlay, Vni, Vxlan
 from tulle.model.objects import Address, FdbEntry, Link, Neighbor, OtherKind, Route, Sysctl, VxlanKind
-from tulle.plan.vxlan import choose_mac, device, mtu4, mtu6, peer
+from tulle.plan.vxlan import check_mtu, choose_mac, device, mtu4, mtu6, peer
 
 HOST = Host(underlay=Underlay(device="eth0", mtu=1500, address=IPv4Address("192.168.64.11"), address6=None))
 DUAL_HOST = Host(underlay=replace(HOST.underlay, address6=IPv6Address("fd64::11")))
@@ -84,3 +86,19 @@ def test_a_new_mac_is_unicast_and_locally_administered() -> None:
     assert choose_mac(None, b"\xff\x01\x02\x03\x04\x05") == "fe:01:02:03:04:05"
     stranger = Link(name="flannel.1", kind=OtherKind("dummy"), mac=MacAddress("0e:31:f5:3c:27:d3"))
     assert choose_mac(stranger, bytes(6)) == "02:00:00:00:00:00"
+
+
+@pytest.mark.parametrize(
+    ("mtu", "ipv6", "fits"),
+    [
+        pytest.param(1500, False, True, id="Ethernet"),
+        pytest.param(626, False, True, id="just enough for IPv4"),
+        pytest.param(625, False, False, id="one byte less"),
+        pytest.param(1350, True, True, id="just enough for IPv6"),
+        pytest.param(1349, True, False, id="one byte less than IPv6 needs"),
+    ],
+)
+def test_an_underlay_without_room_for_pods_is_refused(mtu: int, ipv6: bool, fits: bool) -> None:
+    backend = Vxlan(mtu=mtu)
+    with nullcontext() if fits else pytest.raises(ConfigError, match="leaves pods"):
+        check_mtu(backend, HOST, ipv6)
