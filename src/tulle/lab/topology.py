@@ -1,0 +1,216 @@
+"""What a lab shall be: nodes, pods and addresses, chosen from flags, ``lab.toml`` and defaults.
+
+A ``Topology`` that exists is valid: its names are safe in a
+path, its nodes and pods fit their networks, its MTU carries the overlay.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final, TypeVar
+
+from tulle.errors import ConfigError
+from tulle.model.network import VXLAN_OVERHEAD, VXLAN_OVERHEAD6, IPNetwork
+
+DEFAULT_LAB: Final = "lab"
+NETWORK: Final = IPv4Network("10.244.0.0/16")
+NETWORK6: Final = IPv6Network("fd10:244::/48")
+UNDERLAY: Final = IPv4Network("192.168.64.0/24")
+UNDERLAY6: Final = IPv6Network("fd64::/64")
+FIRST_NODE: Final = 10
+"""Node n has host number 10 + n on the underlay; the router has 1."""
+SUBNET_LEN6: Final = 64
+LEAST_MTU: Final = 576
+"""The datagram that every IPv4 host must take.  Source: RFC 791 §3.1."""
+LEAST_MTU6: Final = 1280
+"""The least link MTU of IPv6.  Source: RFC 8200 §5."""
+UNDERLAYS: Final = ("switch", "router")
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabNode:
+    """One node: its place on the underlay, the pod subnets reserved for it, its pods."""
+
+    name: str
+    number: int
+    address: IPv4Address
+    address6: IPv6Address | None
+    subnet: IPv4Network
+    subnet6: IPv6Network | None
+    pods: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabSettings:
+    """What is the same for every node, before there is one.  ``mtu`` is the underlay's."""
+
+    name: str = DEFAULT_LAB
+    underlay: str = "switch"
+    mtu: int = 1500
+    ipv6: bool = False
+    network: IPv4Network = NETWORK
+    network6: IPv6Network = NETWORK6
+    subnet_len: int = 24
+    vni: int = 1
+    port: int = 8472
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """A whole lab."""
+
+    settings: LabSettings
+    nodes: tuple[LabNode, ...]
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def pods(self) -> tuple[str, ...]:
+        """All pods, node by node."""
+        return tuple(pod for node in self.nodes for pod in node.pods)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the command line asked for; None where it said nothing."""
+
+    name: str | None = None
+    nodes: int | None = None
+    pods: int | None = None
+    underlay: str | None = None
+    ipv6: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabFile:
+    """``lab.toml``, read: ``settings`` for the settings, and either ``named`` nodes with their pods or counts."""
+
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    named: Mapping[str, tuple[str, ...]] | None = None
+    nodes: int | None = None
+    pods: int | None = None
+
+
+def design(wishes: Wishes, file: LabFile | None = None) -> Topology:
+    """The lab that flags, file and defaults describe, in this order of precedence.
+
+    Raises ConfigError naming the object and the rule that it breaks.
+    """
+    file = file or LabFile()
+    said = {"name": wishes.name, "underlay": wishes.underlay, "ipv6": wishes.ipv6}
+    settings = _checked({**file.settings, **{key: value for key, value in said.items() if value is not None}})
+    if file.named is not None:
+        if wishes.nodes is not None or wishes.pods is not None:
+            raise ConfigError("--nodes, --pods", "the file names its nodes and pods", "leave the flags out")
+        named = file.named
+    else:
+        named = _numbered(settings, _first(wishes.nodes, file.nodes, 2), _first(wishes.pods, file.pods, 2))
+    nodes = tuple(place_node(settings, number, name, pods) for number, (name, pods) in enumerate(named.items(), 1))
+    _check_names(settings, nodes)
+    return Topology(settings=settings, nodes=nodes)
+
+
+def place_node(settings: LabSettings, number: int, name: str, pods: tuple[str, ...]) -> LabNode:
+    """Node ``number`` (from 1) of a lab with its addresses.  Raises ConfigError: it does not fit."""
+    _check_room(settings, number, name, len(pods))
+    step6 = number << (128 - SUBNET_LEN6)
+    return LabNode(
+        name=name,
+        number=number,
+        address=UNDERLAY[FIRST_NODE + number],
+        address6=UNDERLAY6[FIRST_NODE + number] if settings.ipv6 else None,
+        subnet=IPv4Network((int(settings.network[0]) + (number << (32 - settings.subnet_len)), settings.subnet_len)),
+        subnet6=IPv6Network((int(settings.network6[0]) + step6, SUBNET_LEN6)) if settings.ipv6 else None,
+        pods=pods,
+    )
+
+
+def grown(topology: Topology, name: str | None, pods: int, taken: Iterable[int]) -> LabNode:
+    """The next node for a running lab: the lowest free number, pods numbered on after the highest one."""
+    used = {node.number for node in topology.nodes} | set(taken)
+    number = next(n for n in range(1, len(used) + 2) if n not in used)
+    highest = max((int(pod[3:]) for pod in topology.pods if re.fullmatch(r"pod[0-9]{1,9}", pod)), default=0)
+    names = tuple(f"pod{highest + n}" for n in range(1, pods + 1))
+    node = place_node(topology.settings, number, name or f"node{number}", names)
+    _check_names(topology.settings, (*topology.nodes, node))
+    return node
+
+
+def check_name(what: str, name: str) -> str:
+    """``name``, safe in a path and in a namespace's name.  Raises ConfigError."""
+    if not NAME.fullmatch(name):
+        rule = "must be 1 to 15 letters, digits, - or _, and begin with a letter or digit"
+        raise ConfigError(f"{what} {name!r}", rule)
+    return name
+
+
+def _checked(values: Mapping[str, object]) -> LabSettings:
+    settings = LabSettings(**values)  # pyright: ignore[reportArgumentType]  # each value went through its own reader
+    check_name("lab", settings.name)
+    if settings.underlay not in UNDERLAYS:
+        raise ConfigError(f"underlay {settings.underlay}", "must be switch or router")
+    _check_mtu(settings)
+    networks: list[IPNetwork] = [settings.network, settings.network6] if settings.ipv6 else [settings.network]
+    for network, underlay in zip(networks, (UNDERLAY, UNDERLAY6), strict=False):
+        if network.overlaps(underlay):
+            raise ConfigError(f"network {network}", f"overlaps the underlay {underlay}", "choose another")
+    if not settings.network.prefixlen < settings.subnet_len <= 30:
+        raise ConfigError(f"subnet_len {settings.subnet_len}", f"must be {settings.network.prefixlen + 1} to 30 in {settings.network}")
+    if settings.ipv6 and settings.network6.prefixlen >= SUBNET_LEN6:
+        raise ConfigError(f"network6 {settings.network6}", f"must be shorter than the nodes' /{SUBNET_LEN6}")
+    return settings
+
+
+def _check_mtu(settings: LabSettings) -> None:
+    least = LEAST_MTU6 + VXLAN_OVERHEAD6 if settings.ipv6 else LEAST_MTU + VXLAN_OVERHEAD
+    if not least <= settings.mtu <= 65535:
+        why = f"IPv6 needs {LEAST_MTU6}" if settings.ipv6 else f"IPv4 needs {LEAST_MTU}"
+        overhead = VXLAN_OVERHEAD6 if settings.ipv6 else VXLAN_OVERHEAD
+        raise ConfigError(f"mtu {settings.mtu}", f"must be {least} to 65535", f"{why} and VXLAN adds {overhead}")
+
+
+def _check_room(settings: LabSettings, number: int, name: str, pods: int) -> None:
+    """Subnet 0 stays free, as flannel leaves it; in a subnet .0 is the VTEP, .1 the bridge, the last broadcast."""
+    subnets = (1 << (settings.subnet_len - settings.network.prefixlen)) - 1
+    if settings.ipv6:
+        subnets = min(subnets, (1 << (SUBNET_LEN6 - settings.network6.prefixlen)) - 1)
+    hosts = UNDERLAY.num_addresses - 2 - FIRST_NODE
+    if number > subnets:
+        where = f"network {settings.network}" + (f" with {settings.network6}" if settings.ipv6 else "")
+        raise ConfigError(where, f"has room for {subnets} nodes", f"{name} is number {number}")
+    if number > hosts:
+        raise ConfigError(f"underlay {UNDERLAY}", f"has room for {hosts} nodes", f"{name} is number {number}")
+    room = (1 << (32 - settings.subnet_len)) - 3
+    if pods > room:
+        raise ConfigError(f"node {name}", f"its /{settings.subnet_len} subnet has room for {room} pods, not {pods}")
+
+
+def _check_names(settings: LabSettings, nodes: Iterable[LabNode]) -> None:
+    """Nodes, pods and the underlay share one space of names, since each is a namespace of the lab."""
+    seen = {settings.underlay: "the underlay's namespace"}
+    for node in nodes:
+        for what, name in (("node", node.name), *(("pod", pod) for pod in node.pods)):
+            check_name(what, name)
+            if name in seen:
+                raise ConfigError(f"{what} {name}", f"the name is taken by {seen[name]}", "choose another")
+            seen[name] = f"a {what}"
+
+
+def _numbered(settings: LabSettings, nodes: int, pods: int) -> dict[str, tuple[str, ...]]:
+    for flag, value, least in (("nodes", nodes, 1), ("pods", pods, 0)):
+        if value < least:
+            raise ConfigError(f"{flag} {value}", f"must be {least} or more")
+    _check_room(settings, nodes, f"node{nodes}", pods)  # before a billion names are made
+    return {
+        f"node{n}": tuple(f"pod{(n - 1) * pods + p}" for p in range(1, pods + 1)) for n in range(1, nodes + 1)
+    }
+
+
+def _first(*values: T | None) -> T:
+    return next(value for value in values if value is not None)
