@@ -1,0 +1,200 @@
+"""What the probe is made of, and how a captured frame is told to be it.
+
+Pure.  A probe is known by the 16 bytes of its id in the payload, which survive NAT; its reply
+by the same id (echo), by the reversed addresses and ports (a server that answers in its own
+words, a SYN-ACK, a RST), or by the start of the probe that an ICMP error quotes.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final, Literal, TypeAlias
+
+from tulle.model.network import IPAddress
+from tulle.trace.journey import Direction
+from tulle.wire.frames import (
+    TCP_SYN,
+    Echo,
+    Ethernet,
+    IcmpError,
+    Ipv4,
+    Ipv6,
+    Ports,
+    Tcp,
+    Transport,
+    Udp,
+    Vxlan,
+)
+
+Protocol: TypeAlias = Literal["icmp", "udp", "tcp"]
+ID_BYTES: Final = 16
+PAYLOAD_BYTES: Final = 56
+"""As ping: with ICMP over IPv4 the frame has 98 bytes."""
+PROTOCOL_NUMBERS: Final[dict[tuple[Protocol, int], int]] = {
+    ("icmp", 4): 1,
+    ("icmp", 6): 58,
+    ("udp", 4): 17,
+    ("udp", 6): 17,
+    ("tcp", 4): 6,
+    ("tcp", 6): 6,
+}
+IpPacket: TypeAlias = Ipv4 | Ipv6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One probe.  ``ident`` is ICMP's identifier or the source port; ``sequence`` ICMP's or TCP's sequence number."""
+
+    protocol: Protocol
+    source: IPAddress
+    target: IPAddress
+    id: bytes
+    ident: int
+    sequence: int
+    port: int = 0
+
+    @property
+    def family(self) -> int:
+        return self.source.version
+
+    @property
+    def number(self) -> int:
+        """The IP protocol number."""
+        return PROTOCOL_NUMBERS[self.protocol, self.family]
+
+    @property
+    def payload(self) -> bytes:
+        return self.id + bytes(range(0x10, 0x10 + PAYLOAD_BYTES - ID_BYTES))
+
+    @property
+    def digest(self) -> str:
+        """Over what no hop may change: addresses, protocol, identifiers, the first 32 payload bytes."""
+        fixed = self.source.packed + self.target.packed + bytes([self.number])
+        fixed += self.ident.to_bytes(2, "big") + self.sequence.to_bytes(4, "big") + self.port.to_bytes(2, "big")
+        return "sha256:" + sha256(fixed + self.payload[:32]).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """A captured frame split where a tunnel splits it.  ``outer`` is None when there is no tunnel."""
+
+    frame: Ethernet
+    packet: IpPacket
+    outer: Ethernet | None = None
+    vxlan: Vxlan | None = None
+
+
+def layers(frame: Ethernet) -> Layers | None:
+    """The innermost IP packet of ``frame``, and the outer frame when it is VXLAN; None: no IP in it."""
+    match frame.payload:
+        case Ipv4(payload=Udp(payload=Vxlan() as vxlan)) | Ipv6(payload=Udp(payload=Vxlan() as vxlan)):
+            if isinstance(vxlan.inner.payload, Ipv4 | Ipv6):
+                return Layers(frame=vxlan.inner, packet=vxlan.inner.payload, outer=frame, vxlan=vxlan)
+            return None
+        case Ipv4() | Ipv6() as packet:
+            return Layers(frame=frame, packet=packet)
+        case _:
+            return None
+
+
+def direction_of(packet: IpPacket, probe: Probe) -> Direction | None:
+    """Whether ``packet`` is the probe, its reply, or neither."""
+    carried = packet.payload
+    match carried:
+        case Echo(payload=payload, request=request) if _has_id(payload, probe):
+            return "request" if request else "reply"
+        case IcmpError(quoted=Ipv4() | Ipv6() as quoted) if direction_of(quoted, probe) == "request":
+            return "reply"
+        case Udp(payload=bytes() as payload) if probe.protocol == "udp" and _has_id(payload, probe):
+            return "request" if carried.destination_port == probe.port else "reply"
+        case Tcp(payload=payload) if probe.protocol == "tcp" and carried.flags & TCP_SYN and _has_id(payload, probe):
+            return "request"
+        case Tcp() if _answers_syn(carried, probe):
+            return "reply" if _reversed(packet, carried, probe) else None
+        case Udp() if probe.protocol == "udp":
+            return "reply" if _reversed(packet, carried, probe) else None
+        case _:
+            return "request" if _is_cut_probe(packet, carried, probe) else None
+
+
+def describe(packet: IpPacket) -> str:
+    """What the packet carries, in the field's words: ``ICMP echo request seq 1``, ``TCP 40000→80 SYN``."""
+    match packet.payload:
+        case Echo(request=request, sequence=sequence):
+            return f"ICMP echo {'request' if request else 'reply'} seq {sequence}"
+        case IcmpError(type=kind, code=code):
+            return icmp_error_text(kind, code, packet.source.version)
+        case Udp(source_port=source, destination_port=destination):
+            return f"UDP {source}→{destination}"
+        case Tcp(source_port=source, destination_port=destination, flags=flags):
+            return f"TCP {source}→{destination} {tcp_flags(flags)}"
+        case _:
+            return f"IP protocol {packet.protocol}"
+
+
+def tcp_flags(flags: int) -> str:
+    names = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
+    return " ".join(name for bit, name in enumerate(names) if flags >> bit & 1) or "none"
+
+
+_UNREACHABLE4: Final = {
+    0: "network unreachable",
+    1: "host unreachable",
+    2: "protocol unreachable",
+    3: "port unreachable",
+    4: "fragmentation needed",
+    9: "network prohibited",
+    10: "host prohibited",
+    13: "administratively prohibited",
+}
+_UNREACHABLE6: Final = {
+    0: "no route",
+    1: "administratively prohibited",
+    3: "address unreachable",
+    4: "port unreachable",
+    5: "source address failed policy",
+    6: "route rejected",
+}
+
+
+def icmp_error_text(kind: int, code: int, family: int) -> str:
+    """An ICMP error's name.  Source: RFC 792, RFC 1812 §5.2.7, RFC 4443 §3."""
+    unreachable = (3, _UNREACHABLE4) if family == 4 else (1, _UNREACHABLE6)
+    if kind == unreachable[0]:
+        return "ICMP " + unreachable[1].get(code, f"unreachable code {code}")
+    if kind == (11 if family == 4 else 3):
+        return "ICMP time exceeded"
+    if family == 6 and kind == 2:
+        return "ICMP packet too big"
+    return f"ICMP error type {kind} code {code}"
+
+
+def _has_id(payload: bytes, probe: Probe) -> bool:
+    return payload[:ID_BYTES] == probe.id
+
+
+def _answers_syn(segment: Tcp, probe: Probe) -> bool:
+    expected = (probe.sequence + 1 + len(probe.payload)) & 0xFFFFFFFF, (probe.sequence + 1) & 0xFFFFFFFF
+    return probe.protocol == "tcp" and segment.acknowledgement in expected
+
+
+def _reversed(packet: IpPacket, carried: Udp | Tcp, probe: Probe) -> bool:
+    """Back to the probe's port from the port that it asked.  Of the addresses one end is enough: NAT may have changed the other."""
+    ports = (carried.source_port, carried.destination_port) == (probe.port, probe.ident)
+    return ports and (packet.source == probe.target or packet.destination == probe.source)
+
+
+def _is_cut_probe(packet: IpPacket, carried: Transport, probe: Probe) -> bool:
+    """A quote may end 8 bytes after the IP header: the tuple has to do."""
+    if (packet.source, packet.destination, packet.protocol) != (probe.source, probe.target, probe.number):
+        return False
+    match carried:
+        case Echo(request=True, ident=ident, sequence=sequence):
+            return len(carried.payload) < ID_BYTES and (ident, sequence) == (probe.ident, probe.sequence & 0xFFFF)
+        case Udp(source_port=source, destination_port=destination, payload=bytes() as payload):
+            return len(payload) < ID_BYTES and (source, destination) == (probe.ident, probe.port)
+        case Tcp(source_port=source, destination_port=destination) | Ports(
+            source_port=source, destination_port=destination
+        ):
+            return (source, destination) == (probe.ident, probe.port)
+        case _:
+            return False
