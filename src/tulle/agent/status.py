@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from tulle.model.change import Conflict, Outcome, Plan
-from tulle.model.objects import KernelObject
+from tulle.model.network import DroppingChain
+from tulle.model.objects import ChainAcceptKey, KernelObject
 from tulle.plan.intent import Intent
 from tulle.plan.text import format_object, format_plan
 
@@ -82,6 +83,7 @@ def status_json(status: NodeStatus) -> JsonObject:
             {"wanted": format_object(c.wanted), "holder": format_object(c.holder)} for c in report.conflicts
         ],
         "strangers": [format_object(obj) for obj in report.strangers],
+        "dropping_chains": [_dropping_chain(chain, status) for chain in inputs.host.dropping_chains],
         "failures": [{"step": str(o.error.request), "reason": str(o.error)} for o in report.failures if o.error],
         "problems": list(report.problems),
         "passes": report.passes,
@@ -90,6 +92,13 @@ def status_json(status: NodeStatus) -> JsonObject:
         "last_pass_ns": report.last_pass_ns,
         **status.extra,
     }
+
+
+def _dropping_chain(chain: DroppingChain, status: NodeStatus) -> JsonObject:
+    """A foreign chain that drops what it does not accept, and whether an accept of ours is wanted in it."""
+    wanted = status.intent.desired.state
+    key = ChainAcceptKey(chain.engine, chain.family, chain.table, chain.chain)
+    return {**builtins(chain), "accepted": key in wanted}
 
 
 def lease_json(status: NodeStatus) -> JsonObject:

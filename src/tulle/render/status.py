@@ -22,6 +22,9 @@ TEXT: dict[str, dict[str, str]] = {
         "conflict_line": "{wanted}: held by something that is not tulle's: {holder}",
         "stranger": "foreign",
         "stranger_line": "{object}: on a link of ours, kept",
+        "dropping": "forward",
+        "dropping_accepted": "{family} {table} {chain} drops by policy: our accept stands in it",
+        "dropping_left": "{family} {table} {chain} drops by policy, and the overlay's packets with it: left alone",
         "failure": "failed",
         "refused": "refused",
         "held": "held",
@@ -48,6 +51,9 @@ TEXT: dict[str, dict[str, str]] = {
         "conflict_line": "{wanted}：被不属于 tulle 的对象占用：{holder}",
         "stranger": "外来",
         "stranger_line": "{object}：位于我们的设备上，予以保留",
+        "dropping": "转发链",
+        "dropping_accepted": "{family} {table} {chain} 的默认策略为丢弃：已在其中加入我们的放行规则",
+        "dropping_left": "{family} {table} {chain} 的默认策略为丢弃，覆盖网络的数据包也被丢弃：未作改动",
         "failure": "失败",
         "refused": "拒绝",
         "held": "保留",
@@ -81,6 +87,7 @@ def format_status(answer: JsonObject, lang: str = "en") -> str:
     ]
     lines += [_fact(words["problem"], problem) for problem in answer["problems"]]
     lines += [_fact(words["conflict"], words["conflict_line"].format(**c)) for c in answer["conflicts"]]
+    lines += [_fact(words["dropping"], _dropping(chain, words)) for chain in answer["dropping_chains"]]
     lines += [_fact(words["failure"], failure["reason"]) for failure in answer["failures"]]
     lines += [_fact(words["refused"], f"{refusal['key']}: {refusal['rule']}") for refusal in answer["refused"]]
     lines += [_fact(words["held"], words["held_line"].format(key=key)) for key in answer["held"]]
@@ -111,6 +118,10 @@ def format_leases(answer: JsonObject, lang: str = "en") -> str:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _dropping(chain: JsonObject, words: dict[str, str]) -> str:
+    return words["dropping_accepted" if chain["accepted"] else "dropping_left"].format(**chain)
 
 
 def _fact(name: str, value: str) -> str:
