@@ -1,0 +1,139 @@
+"""Where labs keep their files: one state file and one folder of node roots per lab, and its lock.
+
+As root that is ``/run/tulle/lab``; as an ordinary user ``$XDG_RUNTIME_DIR/tulle/lab``, else a
+private folder below ``/tmp``.  What the state says is ``state``'s business.
+"""
+
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tulle.errors import ConfigError, DecodeError
+from tulle.kernel.system import SystemFiles
+from tulle.lab.state import LabState, decode_state, encode_state
+from tulle.lab.topology import NAME, check_name
+
+ROOT_FOLDER: Final = Path("/run/tulle/lab")
+NETNS_FOLDER: Final = Path("/run/netns")
+LONGEST: Final = 60
+"""Bytes that leave room for ``/<lab>/<node>/run/tulle/agent.sock`` in a socket's 108.  Source: unix(7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabFolder:
+    """All labs of one user.  ``rootless``: their namespaces are in a user namespace of that user's."""
+
+    path: Path
+    rootless: bool
+
+    def home(self, lab: str) -> Path:
+        """The lab's own folder: node roots, the store, a rootless lab's namespaces."""
+        return self.path / check_name("lab", lab)
+
+    def node_root(self, lab: str, node: str) -> Path:
+        return self.home(lab) / node
+
+    def store(self, lab: str) -> Path:
+        """The SQLite file that the lab's agents share."""
+        return self.home(lab) / "leases.db"
+
+    def netns(self, lab: str) -> Path:
+        """The folder in which the lab's namespaces have their names."""
+        return self.home(lab) / ".netns" if self.rootless else NETNS_FOLDER
+
+    def names(self) -> tuple[str, ...]:
+        """The labs that there are, sorted."""
+        found = (path.stem for path in self.path.glob("*.json"))
+        return tuple(sorted(name for name in found if NAME.fullmatch(name)))
+
+    def read(self, lab: str) -> LabState | None:
+        """The lab's state; None: there is no such lab.  Raises DecodeError naming the file."""
+        content = SystemFiles().read(self._state_file(lab))
+        if content is None:
+            return None
+        try:
+            return decode_state(content)
+        except DecodeError as error:
+            raise DecodeError(str(self._state_file(lab)), **error.facts) from None
+
+    def write(self, state: LabState) -> None:
+        """Whole or not at all."""
+        SystemFiles().replace(self._state_file(state.name), encode_state(state))
+
+    def make_home(self, lab: str) -> None:
+        """Raises FileExistsError: it is there already."""
+        self.home(lab).mkdir(mode=0o755)
+
+    def remove(self, lab: str) -> None:
+        """Remove the lab's files, the state last.  That they are not there is success."""
+        home = self.home(lab)
+        if home.is_dir() and not home.is_symlink():
+            shutil.rmtree(home)
+        SystemFiles().remove(self._state_file(lab))
+
+    @contextmanager
+    def lock(self, lab: str) -> Iterator[None]:
+        """Keep other ``tulle lab`` commands off this lab.  Raises ConfigError: one is at work.
+
+        A POSIX lock: it ends with this process, and the agents forked meanwhile do not hold it.
+        """
+        path = self.path / f".{check_name('lab', lab)}.lock"
+        self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fd = _locked(path, lab)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(fd)
+
+    def _state_file(self, lab: str) -> Path:
+        return self.path / f"{check_name('lab', lab)}.json"
+
+
+def lab_folder(environment: Mapping[str, str], uid: int) -> LabFolder:
+    """The folder of user ``uid``'s labs.  Raises ConfigError: somebody else's is in its place."""
+    if uid == 0:
+        return LabFolder(ROOT_FOLDER, rootless=False)
+    runtime = environment.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/") and len(runtime) <= LONGEST and _is_private(Path(runtime), uid):
+        return LabFolder(Path(runtime) / "tulle/lab", rootless=True)
+    private = Path(f"/tmp/tulle-{uid}")
+    private.mkdir(mode=0o700, exist_ok=True)
+    if not _is_private(private, uid):
+        raise ConfigError(str(private), f"must be a folder of user {uid} with mode 0700", "move it away")
+    return LabFolder(private / "lab", rootless=True)
+
+
+def _is_private(path: Path, uid: int) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == uid and not found.st_mode & 0o077
+
+
+def _locked(path: Path, lab: str) -> int:
+    """A locked descriptor of the file that is at ``path`` now: its last holder may have removed the one we opened."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_same(fd, path):
+                return fd
+        except OSError as error:
+            os.close(fd)
+            raise ConfigError(f"lab {lab}", "another tulle command is at work on it", "wait for it") from error
+        os.close(fd)
+
+
+def _is_same(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except FileNotFoundError:
+        return False

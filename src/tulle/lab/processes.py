@@ -1,0 +1,85 @@
+"""Processes that outlive the command which started them: recognised by number *and* start time, ended politely.
+
+A number alone may belong to somebody else by now; a pidfd, checked against the start time after
+it was opened, cannot.
+"""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from tulle.lab.state import Process
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """A name of this boot: processes and namespaces of another one are gone."""
+    return BOOT_ID.read_text().strip()
+
+
+def identify(pid: int) -> Process | None:
+    """The living process ``pid``; None: there is none, or it is a zombie.  Source: proc(5), /proc/PID/stat."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else Process(pid=pid, started=int(fields[19]))
+
+
+def is_alive(process: Process) -> bool:
+    """Is it still there, and still the same?"""
+    return identify(process.pid) == process
+
+
+def end_all(processes: Iterable[Process], grace_s: float) -> tuple[Process, ...]:
+    """End them with SIGTERM, those left after ``grace_s`` with SIGKILL; returns those that needed it.
+
+    A process that is already gone, or whose number is another's now, is left alone.  Returns
+    once all have ended.
+    """
+    handles = {fd: process for process in processes if (fd := _open(process)) is not None}
+    try:
+        _signal(handles, signal.SIGTERM)
+        stubborn = _ended(set(handles), grace_s)
+        _signal(stubborn, signal.SIGKILL)
+        _ended(stubborn, 5.0)
+        return tuple(handles[fd] for fd in stubborn)
+    finally:
+        for fd in handles:
+            os.close(fd)
+
+
+def _open(process: Process) -> int | None:
+    """A pidfd of exactly this process."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None
+    if is_alive(process):
+        return fd
+    os.close(fd)
+    return None
+
+
+def _signal(handles: Iterable[int], number: signal.Signals) -> None:
+    for fd in handles:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, number)
+
+
+def _ended(waiting: set[int], seconds: float) -> set[int]:
+    """Wait until each has ended or the time is over; returns those still running."""
+    poller, left = select.poll(), set(waiting)
+    for fd in left:
+        poller.register(fd, select.POLLIN)
+    deadline = time.monotonic() + seconds
+    while left and (remaining := deadline - time.monotonic()) > 0:
+        for fd, _ in poller.poll(remaining * 1000):
+            poller.unregister(fd)
+            left.discard(fd)
+    return left

@@ -1,0 +1,151 @@
+"""The lab's memory: what it holds survives the file, and nothing malformed is believed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tulle.errors import ConfigError, DecodeError
+from tulle.lab.folder import LabFolder, lab_folder
+from tulle.lab.processes import boot_id, end_all, identify, is_alive
+from tulle.lab.state import LabState, PodRecord, Process, decode_state, encode_state, planned
+from tulle.lab.topology import Wishes, design
+
+
+def state(name: str = "lab") -> LabState:
+    return planned(design(Wishes(name=name, ipv6=True)), "boot", rootless=False)
+
+
+def test_a_state_survives_its_file() -> None:
+    assert decode_state(encode_state(state())) == state()
+
+
+def test_a_new_state_lists_every_namespace_before_one_is_made() -> None:
+    assert state().namespaces == (
+        "tulle-lab-switch",
+        "tulle-lab-node1",
+        "tulle-lab-node2",
+        "tulle-lab-pod1",
+        "tulle-lab-pod2",
+        "tulle-lab-pod3",
+        "tulle-lab-pod4",
+    )
+
+
+def test_a_removed_node_takes_its_pods_and_namespaces_along() -> None:
+    left = state().without(state().nodes[0])
+    assert left.namespaces == ("tulle-lab-switch", "tulle-lab-node2", "tulle-lab-pod3", "tulle-lab-pod4")
+    assert [node.name for node in left.nodes] == ["node2"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[]", b"\xff", encode_state(state())[:-9], b'{"schema":"tulle.lab/2"}']
+)
+def test_a_malformed_state_is_refused(content: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode_state(content)
+
+
+def test_a_state_of_another_schema_is_refused() -> None:
+    with pytest.raises(DecodeError, match="tulle.lab/9"):
+        decode_state(encode_state(state()).replace(b"tulle.lab/1", b"tulle.lab/9"))
+
+
+def test_an_unknown_node_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match="node node7: lab lab has no such node: it has node1, node2"):
+        state().node("node7")
+
+
+def test_a_folder_lists_writes_and_removes(tmp_path: Path) -> None:
+    folder = LabFolder(tmp_path, rootless=False)
+    assert folder.read("one") is None
+    folder.write(state("one"))
+    folder.write(state("two"))
+    folder.make_home("one")
+    (tmp_path / "not a lab.json").write_text("{}")
+    assert folder.names() == ("one", "two")
+    folder.remove("one")
+    folder.remove("one")
+    assert folder.names() == ("two",)
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_folder_never_follows_a_link_in_place_of_a_lab(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    folder = LabFolder(tmp_path / "labs", rootless=False)
+    folder.path.mkdir()
+    (folder.path / "one").symlink_to(precious)
+    folder.remove("one")
+    assert (precious / "file").exists()
+
+
+def test_a_name_with_a_path_in_it_never_reaches_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must be 1 to 15"):
+        LabFolder(tmp_path, rootless=False).read("../secrets")
+
+
+def test_two_commands_at_once_on_one_lab_are_refused(tmp_path: Path) -> None:
+    source = "import sys\nfrom pathlib import Path\nfrom tulle.lab.folder import LabFolder\n"
+    source += "with LabFolder(Path(sys.argv[1]), False).lock('one'): pass"
+    command = [sys.executable, "-c", source, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with LabFolder(tmp_path, rootless=False).lock("one"):
+        refused = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert "another tulle command is at work on it" in refused.stderr
+    assert subprocess.run(command, env=environment, check=False).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ordinary_user_gets_a_private_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    uid = tmp_path.stat().st_uid
+    if uid == 0:
+        pytest.skip("needs an ordinary user: root's labs are in /run/tulle/lab")
+    assert lab_folder({"XDG_RUNTIME_DIR": str(tmp_path)}, uid).path == tmp_path / "tulle/lab"
+
+
+def test_root_has_its_labs_below_run() -> None:
+    assert lab_folder({"XDG_RUNTIME_DIR": "/run/user/0"}, 0) == LabFolder(Path("/run/tulle/lab"), rootless=False)
+
+
+def test_a_process_is_told_apart_from_a_later_one_of_its_number() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    found = identify(child.pid)
+    assert found is not None
+    assert is_alive(found)
+    later = Process(pid=found.pid, started=found.started + 1)
+    assert end_all([later], 1) == ()
+    assert child.poll() is None
+    assert end_all([found], 5) == ()
+    assert child.wait() == -15
+    assert not is_alive(found)
+
+
+def test_a_process_that_ignores_sigterm_is_killed() -> None:
+    source = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    found = identify(child.pid)
+    assert found is not None
+    assert end_all([found], 0.05) == (found,)
+    assert child.wait() == -9
+    child.stdout.close()
+
+
+def test_a_boot_has_a_name() -> None:
+    assert boot_id() == boot_id()
+
+
+def test_a_pod_record_survives() -> None:
+    pod = PodRecord(name="pod1", node="node1", container_id="lab-pod1", addresses=("10.244.1.2/24",))
+    base = state()
+    whole = LabState(
+        settings=base.settings, boot_id="b", agents={"node1": Process(pid=1, started=2)}, pods=(pod,), nodes=base.nodes
+    )
+    assert decode_state(encode_state(whole)).pod("pod1") == pod
+    assert whole.pod("pod9") is None
