@@ -37,6 +37,8 @@ PROTOCOL_NUMBERS: Final[dict[tuple[Protocol, int], int]] = {
     ("tcp", 4): 6,
     ("tcp", 6): 6,
 }
+_REDIRECT: Final = 5
+"""ICMP: a packet about the probe that is not its fate.  Source: RFC 792."""
 IpPacket: TypeAlias = Ipv4 | Ipv6
 
 
@@ -102,16 +104,15 @@ def direction_of(packet: IpPacket, probe: Probe) -> Direction | None:
     match carried:
         case Echo(payload=payload, request=request) if _has_id(payload, probe):
             return "request" if request else "reply"
-        case IcmpError(quoted=Ipv4() | Ipv6() as quoted) if direction_of(quoted, probe) == "request":
-            return "reply"
+        case IcmpError(type=kind, quoted=Ipv4() | Ipv6() as quoted) if kind != _REDIRECT:
+            return "reply" if direction_of(quoted, probe) == "request" else None
         case Udp(payload=bytes() as payload) if probe.protocol == "udp" and _has_id(payload, probe):
-            return "request" if carried.destination_port == probe.port else "reply"
+            asks = carried.destination_port == probe.port or carried.source_port == probe.ident
+            return "request" if asks else "reply"
         case Tcp(payload=payload) if probe.protocol == "tcp" and carried.flags & TCP_SYN and _has_id(payload, probe):
             return "request"
-        case Tcp() if _answers_syn(carried, probe):
-            return "reply" if _reversed(packet, carried, probe) else None
-        case Udp() if probe.protocol == "udp":
-            return "reply" if _reversed(packet, carried, probe) else None
+        case Udp() | Tcp() if _is_answer(packet, carried, probe):
+            return "reply"
         case _:
             return "request" if _is_cut_probe(packet, carried, probe) else None
 
@@ -172,15 +173,19 @@ def _has_id(payload: bytes, probe: Probe) -> bool:
     return payload[:ID_BYTES] == probe.id
 
 
-def _answers_syn(segment: Tcp, probe: Probe) -> bool:
-    expected = (probe.sequence + 1 + len(probe.payload)) & 0xFFFFFFFF, (probe.sequence + 1) & 0xFFFFFFFF
-    return probe.protocol == "tcp" and segment.acknowledgement in expected
-
-
-def _reversed(packet: IpPacket, carried: Udp | Tcp, probe: Probe) -> bool:
-    """Back to the probe's port from the port that it asked.  Of the addresses one end is enough: NAT may have changed the other."""
+def _is_answer(packet: IpPacket, carried: Udp | Tcp, probe: Probe) -> bool:
+    """From the port that was asked to the probe's.  Of the addresses one end is enough: NAT may have changed the other."""
+    if isinstance(carried, Udp) != (probe.protocol == "udp") or packet.protocol != probe.number:
+        return False
+    if isinstance(carried, Tcp) and carried.acknowledgement not in _acknowledgements(probe):
+        return False
     ports = (carried.source_port, carried.destination_port) == (probe.port, probe.ident)
     return ports and (packet.source == probe.target or packet.destination == probe.source)
+
+
+def _acknowledgements(probe: Probe) -> tuple[int, int]:
+    """A SYN counts one; a listener leaves the SYN's data unread, a RST counts it too.  Source: RFC 9293 §3.10.7."""
+    return (probe.sequence + 1) & 0xFFFFFFFF, (probe.sequence + 1 + len(probe.payload)) & 0xFFFFFFFF
 
 
 def _is_cut_probe(packet: IpPacket, carried: Transport, probe: Probe) -> bool:
