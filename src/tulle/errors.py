@@ -84,3 +84,11 @@ class Unsupported(TulleError):
     def __init__(self, feature: str, remedy: str) -> None:
         super().__init__(f"{feature}: not available here: {remedy}")
         self.feature, self.remedy = feature, remedy
+
+
+class ProcessFailed(TulleError):
+    """A program that we run, or a process that we started, did not do its work; ``reason`` is its own word."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.what, self.reason = what, reason
