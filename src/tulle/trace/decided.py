@@ -82,9 +82,8 @@ def _query(sighting: Sighting, topology: Topology) -> Query | None:
     if device is None:
         return None
     frame, packet = sighting.layers.frame, sighting.layers.packet
-    if sighting.encapsulated and sighting.layers.outer is not None:
-        frame = sighting.layers.outer
-        packet = frame.payload  # type: ignore[assignment]
+    if sighting.layers.outer is not None and sighting.layers.outer_packet is not None:
+        frame, packet = sighting.layers.outer, sighting.layers.outer_packet
     master = topology.master(device)
     bridge = master.name if master is not None and master.kind == "bridge" and not sighting.outgoing else None
     return Query(

@@ -173,12 +173,13 @@ class Drop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A diagnosis.  ``id`` is the fault catalogue's; ``facts`` fill its sentence in any language.
+    """A diagnosis.  ``rule`` names its sentence, ``facts`` fill it in any language; ``id`` is the fault catalogue's or "".
 
     ``evidence`` is a command and ``answer`` what it says; ``repair`` a command, "" when there is no single one.
     """
 
     id: str
+    rule: str
     node: str
     facts: dict[str, str]
     evidence: str
@@ -188,7 +189,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How it ended.  ``stopped_at`` is the step of the last sighting when the packet did not arrive.
+    """How it ended.  ``stopped_at`` is the step of the last hop that left evidence when the packet did not arrive.
 
     ``direction`` says which walk that was; ``icmp`` what an ICMP error said and who sent it.
     """

@@ -84,6 +84,11 @@ class Layers:
     outer: Ethernet | None = None
     vxlan: Vxlan | None = None
 
+    @property
+    def outer_packet(self) -> IpPacket | None:
+        payload = self.outer.payload if self.outer else None
+        return payload if isinstance(payload, Ipv4 | Ipv6) else None
+
 
 def layers(frame: Ethernet) -> Layers | None:
     """The innermost IP packet of ``frame``, and the outer frame when it is VXLAN; None: no IP in it."""
