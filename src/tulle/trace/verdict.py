@@ -62,9 +62,10 @@ def judge(
     send_error: str,
 ) -> Verdict:
     """The verdict over both walks."""
-    if (request.arrived or _answered(request, reply)) and reply.arrived:
+    arrived = request.arrived or _answered(request, reply)
+    if arrived and reply.arrived:
         return Verdict(status="delivered", icmp=reply.error)
-    failed = reply if request.arrived else request
+    failed = reply if arrived else request
     scene = Scene(
         topology=topology,
         probe=probe,
@@ -78,7 +79,7 @@ def judge(
     )
     last = failed.hops[-1] if failed.hops else None
     return Verdict(
-        status="no-reply" if request.arrived else "lost",
+        status="no-reply" if arrived else "lost",
         direction=failed.direction,
         stopped_at=next((hop.step for hop in reversed(failed.hops) if hop.step), None),
         stopped_on=f"{last.node} {last.netns} {last.dev}".strip() if last else "",
@@ -90,6 +91,6 @@ def judge(
 
 
 def _answered(request: Walk, reply: Walk) -> bool:
-    """The target itself answered: then it has taken the request, whatever the last tap saw of it."""
+    """The target itself answered, be it "port unreachable": then it has taken the request."""
     starts_there = bool(reply.places) and reply.places[0].sighting.device.netns == request.cast.target
-    return starts_there and bool(request.places) and not reply.error
+    return starts_there and bool(request.places)
