@@ -77,6 +77,12 @@ class LabFolder:
             shutil.rmtree(home)
         SystemFiles().remove(self._state_file(lab))
 
+    def remove_node_root(self, lab: str, node: str) -> None:
+        """Remove one node's files.  That they are not there is success."""
+        root = self.node_root(lab, check_name("node", node))
+        if root.is_dir() and not root.is_symlink():
+            shutil.rmtree(root)
+
     @contextmanager
     def lock(self, lab: str) -> Iterator[None]:
         """Keep other ``tulle lab`` commands off this lab.  Raises ConfigError: one is at work.

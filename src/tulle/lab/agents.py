@@ -1,0 +1,133 @@
+"""The lab's agents: real ones, forked from this warmed process, one per node and in its namespace.
+
+A fork waits until its number is in the lab's state before it does anything, so that no agent
+can outlive a killed ``up`` unrecorded.  What an agent does is ``agent/``'s business.
+"""
+
+import gc
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn, TypeAlias
+
+from tulle.agent.options import AgentOptions
+from tulle.errors import EXIT_COULD_NOT, EXIT_YES, TulleError
+from tulle.kernel.netns import enter
+from tulle.lab.processes import identify
+from tulle.lab.state import Process
+
+LOG_FILE: Final = "var/log/tulled.log"
+COMM = Path("/proc/self/comm")
+Serve: TypeAlias = Callable[[AgentOptions], None]
+"""Be an agent with these options, log to stderr, return when told to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One agent to start: its node, its options, and the namespace that it lives in."""
+
+    node: str
+    netns: Path
+    options: AgentOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forked:
+    """A forked agent.  ``last_words`` is a pipe that carries why it ended, and ends with it."""
+
+    process: Process
+    last_words: int
+
+    def reason(self) -> str:
+        """Why it ended, in one line; "" while it lives or when it did not say."""
+        with suppress(BlockingIOError):
+            return os.read(self.last_words, 4096).decode(errors="replace")
+        return ""
+
+
+@contextmanager
+def forked(orders: Sequence[Order], serve: Serve) -> Iterator[tuple[Mapping[str, Forked], Callable[[], None]]]:
+    """Fork one process per order; yields them by node, and what lets them begin.
+
+    Call it while no other thread runs.  An agent that was not let begin ends with the block;
+    the others live on.
+    """
+    gate, key = os.pipe2(os.O_CLOEXEC)
+    gc.collect()
+    gc.freeze()  # what is imported stays shared with every agent
+    agents: dict[str, Forked] = {}
+    try:
+        for order in orders:
+            agents[order.node] = _fork(order, serve, gate, key)
+        yield agents, lambda: _open_gate(key, len(orders))
+    finally:
+        gc.unfreeze()
+        for fd in (gate, key, *(agent.last_words for agent in agents.values())):
+            os.close(fd)
+
+
+def log_file(root: Path) -> Path:
+    """Where the agent of the node with this root writes its log."""
+    return root / LOG_FILE
+
+
+def _open_gate(key: int, agents: int) -> None:
+    os.write(key, b"!" * agents)
+
+
+def _fork(order: Order, serve: Serve, gate: int, key: int) -> Forked:
+    words, mouth = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        os.close(key)  # or the gate would never see the parent's end
+        _be_agent(order, serve, gate, mouth)
+    os.close(mouth)
+    process = identify(pid)
+    assert process is not None, "a child that waits for us cannot have ended"
+    return Forked(process=process, last_words=words)
+
+
+def _be_agent(order: Order, serve: Serve, gate: int, mouth: int) -> NoReturn:
+    """The child's whole life.  Never returns into the parent's stack."""
+    code = EXIT_COULD_NOT
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+        if not os.read(gate, 1):
+            os._exit(code)
+        _detach(log_file(order.options.root))
+        enter(order.netns)
+        serve(order.options)
+        code = EXIT_YES
+    except TulleError as error:
+        print(f"tulled: {error}", file=sys.stderr)
+        _say(mouth, str(error))
+    except BaseException as error:
+        traceback.print_exc()
+        _say(mouth, f"{type(error).__name__}: {error}")
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _detach(log: Path) -> None:
+    """No terminal, no pipe of whoever started the lab: output goes to the log."""
+    log.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with open(os.devnull, "rb") as nothing, open(log, "ab") as out:
+        os.dup2(nothing.fileno(), 0)
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    COMM.write_text("tulled")
+
+
+def _say(mouth: int, line: str) -> None:
+    with suppress(OSError):
+        os.write(mouth, line.encode()[:4000])

@@ -1,0 +1,55 @@
+"""A lab's facts for programs: the JSON that ``tulle lab`` prints.  Additive; addresses as text."""
+
+from typing import Any
+
+from tulle.lab.folder import LabFolder
+from tulle.lab.processes import is_alive
+from tulle.lab.state import SCHEMA, LabState, namespace_name
+
+JsonObject = dict[str, Any]
+
+
+def lab_json(folder: LabFolder, state: LabState) -> JsonObject:
+    """One lab; ``agent_pid`` is None where no agent lives."""
+    settings = state.settings
+    return {
+        "schema": SCHEMA,
+        "lab": state.name,
+        "ready": state.ready,
+        "rootless": state.rootless,
+        "holder_pid": state.holder.pid if state.holder else None,
+        "underlay": settings.underlay,
+        "mtu": settings.mtu,
+        "network": str(settings.network),
+        "network6": str(settings.network6) if settings.ipv6 else None,
+        "vni": settings.vni,
+        "port": settings.port,
+        "store": str(folder.store(state.name)),
+        "nodes": [_node(folder, state, number) for number in range(len(state.nodes))],
+        "pods": [
+            {
+                "name": pod.name,
+                "node": pod.node,
+                "netns": str(folder.netns(state.name) / namespace_name(state.name, pod.name)),
+                "container_id": pod.container_id,
+                "addresses": list(pod.addresses),
+            }
+            for pod in state.pods
+        ],
+    }
+
+
+def _node(folder: LabFolder, state: LabState, number: int) -> JsonObject:
+    node = state.nodes[number]
+    agent = state.agents.get(node.name)
+    return {
+        "name": node.name,
+        "address": str(node.address),
+        "address6": str(node.address6) if node.address6 else None,
+        "subnet": str(node.subnet),
+        "subnet6": str(node.subnet6) if node.subnet6 else None,
+        "netns": str(folder.netns(state.name) / namespace_name(state.name, node.name)),
+        "root": str(folder.node_root(state.name, node.name)),
+        "agent_pid": agent.pid if agent is not None and is_alive(agent) else None,
+        "pods": [pod.name for pod in state.pods if pod.node == node.name],
+    }

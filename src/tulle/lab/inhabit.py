@@ -1,0 +1,112 @@
+"""Bring nodes to life: start their agents, wait until these know each other, attach the pods.
+
+Waiting is the agents' own ``wait`` verb, answered by the pass that converged; nothing is polled.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from tulle.agent.control import ask
+from tulle.agent.options import AgentOptions
+from tulle.errors import ProcessFailed, TulleError
+from tulle.kernel.netns import inside
+from tulle.lab.agents import Forked, Order, Serve, forked, log_file
+from tulle.lab.leases import store_url
+from tulle.lab.pods import Attachment, attach, find_plugin
+from tulle.lab.site import Lab
+from tulle.lab.state import PodRecord
+from tulle.lab.topology import LabNode
+from tulle.lab.underlay import NODE_DEVICE
+from tulle.plan.desired import Settings
+
+T = TypeVar("T")
+READY_S: Final = 60
+THREADS: Final = 8
+"""At once: more do not help, since the work is the agents' own."""
+
+
+def inhabit(lab: Lab, nodes: Sequence[LabNode], serve: Serve) -> None:
+    """Start the agents of ``nodes`` and attach their pods; returns when the whole lab has converged.
+
+    Raises ProcessFailed with the words of the agent or plugin that failed.
+    """
+    for node in nodes:
+        lab.node_root(node).mkdir(mode=0o755)
+    with forked([_order(lab, node) for node in nodes], serve) as (agents, begin):
+        lab.note(replace(lab.state, agents=lab.state.agents | {name: agent.process for name, agent in agents.items()}))
+        begin()
+        everyone = list(lab.state.nodes)
+        settle = [(lambda node=node: _settle(lab, node, agents)) for node in nodes]
+        pods = [pod for pods in _all_done(settle) for pod in pods]
+        _all_done([(lambda node=node: _know_all(lab, node, agents)) for node in everyone])
+    lab.note(replace(lab.state, ready=True, pods=(*lab.state.pods, *pods)))
+
+
+def _order(lab: Lab, node: LabNode) -> Order:
+    options = AgentOptions(
+        root=lab.node_root(node),
+        store=store_url(lab.folder, lab.name),
+        iface=NODE_DEVICE,
+        settings=Settings(ip_masq=True),
+    )
+    return Order(node=node.name, netns=lab.netns(node.name), options=options)
+
+
+def _settle(lab: Lab, node: LabNode, agents: Mapping[str, Forked]) -> list[PodRecord]:
+    """Attach a node's pods, as soon as its agent has a lease."""
+    _wait(lab, node, agents, peers=0)
+    plugin = find_plugin()
+    with inside(lab.netns(node.name)):
+        return [attach(plugin, _attachment(lab, node, pod)) for pod in node.pods]
+
+
+def _know_all(lab: Lab, node: LabNode, agents: Mapping[str, Forked]) -> None:
+    """Wait until a node's agent has every other node in the kernel."""
+    _wait(lab, node, agents, peers=len(lab.state.nodes) - 1)
+
+
+def _wait(lab: Lab, node: LabNode, agents: Mapping[str, Forked], peers: int) -> None:
+    socket = AgentOptions(root=lab.node_root(node)).paths.socket
+    try:
+        answer = ask(socket, {"verb": "wait", "peers": peers, "timeout_s": READY_S}, timeout_s=READY_S + 5)
+    except (TulleError, OSError) as error:
+        raise ProcessFailed(f"agent of {node.name}", _reason(lab, node, agents) or str(error)) from error
+    if not answer["done"]:
+        reason = f"not ready after {READY_S} s: {answer['state']}, {answer['peers']} of {peers} peers"
+        raise ProcessFailed(f"agent of {node.name}", reason)
+
+
+def _reason(lab: Lab, node: LabNode, agents: Mapping[str, Forked]) -> str:
+    """Why an agent ended: its last words, else the last line of its log."""
+    agent = agents.get(node.name)
+    if agent is not None and (words := agent.reason()):
+        return words
+    try:
+        lines = log_file(lab.node_root(node)).read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""
+
+
+def _attachment(lab: Lab, node: LabNode, pod: str) -> Attachment:
+    return Attachment(
+        pod=pod,
+        node=node.name,
+        container_id=f"{lab.name}-{pod}",
+        netns=lab.netns(pod),
+        root=lab.node_root(node),
+    )
+
+
+def _all_done(jobs: Sequence[Callable[[], T]]) -> list[T]:
+    """The results, in order; the first failure surfaces at once, and what has not begun never does."""
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        futures: list[Future[T]] = [pool.submit(job) for job in jobs]
+        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+            future.result()
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,84 @@
+"""A lab without root: a process of the user's holds a user namespace, in which the lab is root.
+
+The holder only waits; whoever works on the lab joins its user and mount namespaces.  The
+lab's namespaces have their names in a folder that only that mount namespace shows.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NoReturn
+
+from tulle.errors import KernelError, ProcessFailed, Unsupported
+from tulle.kernel.netns import enter, enter_user_namespace
+from tulle.lab.processes import identify
+from tulle.lab.state import Process
+
+REMEDY: Final = (
+    "user namespaces are not allowed: run as root (sudo), or allow them "
+    "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
+)
+
+
+def start_holder(record: Callable[[Process], None]) -> Process:
+    """Start the holder; it lives on only once ``record`` has returned.
+
+    Raises Unsupported: user namespaces are forbidden here.
+    """
+    gate, key = os.pipe2(os.O_CLOEXEC)
+    answer, voice = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        os.close(key)
+        _hold(gate, voice)
+    try:
+        os.close(voice)
+        reply = os.read(answer, 4096).decode()
+        process = identify(pid)
+        if reply != "ready" or process is None:
+            os.waitpid(pid, 0)
+            raise Unsupported("a lab without root", f"{REMEDY}: {reply}".rstrip(": "))
+        record(process)
+        os.write(key, b"!")
+        return process
+    finally:
+        for fd in (gate, key, answer):
+            os.close(fd)
+
+
+def enter_holder(pid: int) -> None:
+    """Join the user and mount namespaces of the holder ``pid``.  Idempotent; needs a process with one thread.
+
+    Raises ProcessFailed: the holder is gone.
+    """
+    here, there = Path("/proc/self/ns"), Path(f"/proc/{pid}/ns")
+    folder = Path.cwd()
+    try:
+        for kind in ("user", "mnt"):
+            if not os.path.samestat((here / kind).stat(), (there / kind).stat()):
+                enter(there / kind)
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProcessFailed("lab", "the process that holds its namespaces is gone: 'tulle lab down' cleans up") from None
+    os.chdir(folder)  # joining a mount namespace moves a process to its root
+
+
+def _hold(gate: int, voice: int) -> NoReturn:
+    """The holder's whole life: it is there, until it is told to end."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+        enter_user_namespace()
+        os.write(voice, b"ready")
+    except (KernelError, OSError) as error:
+        os.write(voice, str(error).encode())
+        os._exit(1)
+    if os.read(gate, 1):
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(nothing, fd)
+        Path("/proc/self/comm").write_text("tulle-lab")
+        while True:
+            signal.pause()
+    os._exit(1)

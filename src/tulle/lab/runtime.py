@@ -1,0 +1,155 @@
+"""A lab's life: up, a node more, a node less, down.
+
+The lab makes namespaces and the underlay, and starts what a node has anyway: its agent, and a
+runtime that executes the plugin.  Everything in a node's kernel beyond ``eth0`` is theirs.
+Each thing is in the state before it is made; ``down`` removes what the state lists, by name.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from tulle.errors import ConfigError
+from tulle.lab import leases, wires
+from tulle.lab.agents import Serve
+from tulle.lab.folder import LabFolder
+from tulle.lab.inhabit import inhabit
+from tulle.lab.processes import boot_id, end_all
+from tulle.lab.rootless import start_holder
+from tulle.lab.site import Lab
+from tulle.lab.state import LabState, namespace_name, planned
+from tulle.lab.topology import LabNode, Topology
+
+GRACE_S: Final = 3.0
+"""How long an agent has to end by itself."""
+
+
+def up(folder: LabFolder, topology: Topology, serve: Serve) -> LabState:
+    """Make the lab; it is ready when every agent knows every peer and every pod is attached.
+
+    Leaves nothing behind when it fails or is interrupted.  Raises ConfigError (the name is in
+    use), Unsupported, KernelError, ProcessFailed.
+    """
+    with folder.lock(topology.name):
+        _check_free(folder, topology)
+        lab = Lab(folder, planned(topology, boot_id(), folder.rootless))
+        lab.note(lab.state)
+        try:
+            _build(lab, serve)
+        except BaseException:
+            tear_down(lab)
+            raise
+        return lab.state
+
+
+def down(folder: LabFolder, name: str) -> bool:
+    """Remove the lab, also a half-made one; False: there was none.  Idempotent."""
+    with folder.lock(name):
+        state = folder.read(name)
+        if state is not None:
+            tear_down(Lab(folder, state))
+        return state is not None
+
+
+def add_node(folder: LabFolder, name: str, grow: Callable[[Topology], LabNode], serve: Serve) -> LabNode:
+    """Add the node that ``grow`` designs to a running lab; on failure only this node goes again."""
+    with folder.lock(name):
+        lab = _running(folder, name)
+        node = grow(lab.state.topology)
+        _check_namespaces_free(lab, [node.name, *node.pods])
+        lab.note(lab.state.planning(node))
+        try:
+            lab.enter()
+            lab.make_namespaces([node.name, *node.pods])
+            asyncio.run(wires.connect(lab, [node]))
+            asyncio.run(leases.reserve(lab, [node]))
+            inhabit(lab, [node], serve)
+        except BaseException:
+            _remove(lab, node)
+            raise
+        return node
+
+
+def remove_node(folder: LabFolder, name: str, node_name: str) -> LabNode:
+    """Take a node out: its agent ends, its lease is deleted, its namespaces and files go."""
+    with folder.lock(name):
+        lab = _running(folder, name)
+        node = lab.state.node(node_name)
+        if len(lab.state.nodes) == 1:
+            raise ConfigError(f"node {node_name}", "is the last one of the lab", "use 'tulle lab down'")
+        lab.enter()
+        _remove(lab, node)
+        return node
+
+
+def tear_down(lab: Lab) -> None:
+    """Remove everything that the state lists; the state itself last."""
+    state = lab.state
+    if state.boot_id == boot_id():  # of another boot nothing but files is left
+        end_all(state.agents.values(), GRACE_S)
+        if lab.entered or not state.rootless:
+            lab.delete_namespaces(state.namespaces)
+        if state.holder is not None:
+            end_all([state.holder], GRACE_S)  # the namespaces whose names only it shows go with it
+    lab.folder.remove(state.name)
+
+
+def _build(lab: Lab, serve: Serve) -> None:
+    state = lab.state
+    lab.folder.make_home(state.name)
+    if state.rootless:
+        start_holder(lambda holder: lab.note(replace(lab.state, holder=holder)))
+        lab.enter()
+    lab.make_namespaces([state.settings.underlay, *(node.name for node in state.nodes), *state.topology.pods])
+    asyncio.run(_prepare(lab))
+    inhabit(lab, state.nodes, serve)
+
+
+async def _prepare(lab: Lab) -> None:
+    await wires.lay(lab)
+    await leases.prepare(lab)
+
+
+def _remove(lab: Lab, node: LabNode) -> None:
+    """Undo one node, as far as it got."""
+    agent = lab.state.agents.get(node.name)
+    end_all([agent] if agent is not None else [], GRACE_S)
+    asyncio.run(_withdraw(lab, node))
+    names = [namespace_name(lab.name, name) for name in (node.name, *node.pods)]
+    lab.delete_namespaces([name for name in names if name in lab.state.namespaces])
+    lab.folder.remove_node_root(lab.name, node.name)
+    lab.note(lab.state.without(node))
+
+
+async def _withdraw(lab: Lab, node: LabNode) -> None:
+    await leases.forget(lab, node)
+    await wires.disconnect(lab, node)
+
+
+def _running(folder: LabFolder, name: str) -> Lab:
+    state = folder.read(name)
+    if state is None:
+        raise ConfigError(f"lab {name}", "no such lab", "make one with 'tulle lab up'")
+    if not state.ready:
+        raise ConfigError(f"lab {name}", "was not finished", f"remove it with 'tulle lab down --name {name}'")
+    return Lab(folder, state)
+
+
+def _check_free(folder: LabFolder, topology: Topology) -> None:
+    """Refuse before anything is listed, so that nothing of somebody else's is ever ours to remove."""
+    if folder.read(topology.name) is not None:
+        advice = f"'tulle lab down --name {topology.name}' removes it, --name makes another"
+        raise ConfigError(f"lab {topology.name}", "is already there", advice)
+    home = folder.home(topology.name)
+    if home.exists() or home.is_symlink():
+        raise ConfigError(str(home), "is already there and belongs to no lab", "remove it, or choose another --name")
+    lab = Lab(folder, planned(topology, "", folder.rootless))
+    _check_namespaces_free(lab, [topology.settings.underlay, *(node.name for node in topology.nodes), *topology.pods])
+
+
+def _check_namespaces_free(lab: Lab, names: list[str]) -> None:
+    for name in names:
+        if lab.netns(name).exists():
+            full = namespace_name(lab.name, name)
+            raise ConfigError(f"namespace {full}", "is already there and belongs to no lab", "choose another name")

@@ -1,0 +1,66 @@
+"""A lab at work: its state as it stands in the file, and the namespaces that it lists."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tulle.errors import ConfigError
+from tulle.kernel import netns
+from tulle.lab.folder import LabFolder
+from tulle.lab.rootless import enter_holder
+from tulle.lab.state import LabState, namespace_name
+from tulle.lab.topology import LabNode
+
+
+@dataclass(slots=True)
+class Lab:
+    """A lab and its folder.  Use it under the folder's lock only."""
+
+    folder: LabFolder
+    state: LabState
+    entered: bool = False
+    """Is this process in the lab's user and mount namespaces?"""
+
+    @property
+    def name(self) -> str:
+        return self.state.name
+
+    def note(self, state: LabState) -> None:
+        """Write the state, before what it says is made."""
+        self.folder.write(state)
+        self.state = state
+
+    def netns(self, name: str) -> Path:
+        """The namespace of a node, a pod or the underlay."""
+        return self.folder.netns(self.name) / namespace_name(self.name, name)
+
+    def node_root(self, node: LabNode) -> Path:
+        return self.folder.node_root(self.name, node.name)
+
+    def enter(self) -> None:
+        """Join a rootless lab's user namespace; nothing to do as root."""
+        if self.state.holder is not None:
+            enter_holder(self.state.holder.pid)
+            self.entered = True
+
+    def make_namespaces(self, names: Sequence[str]) -> None:
+        """Make the namespaces of these nodes and pods.
+
+        Raises ConfigError: one came to be since we looked.  It is somebody else's, so the state
+        forgets it before anything is cleaned up.
+        """
+        for name in names:
+            full = namespace_name(self.name, name)
+            try:
+                netns.create(full, self.folder.netns(self.name))
+            except FileExistsError:
+                others = tuple(other for other in self.state.namespaces if other != full)
+                self.note(replace(self.state, namespaces=others))
+                raise ConfigError(full, "is already there and belongs to no lab", "choose another --name") from None
+
+    def delete_namespaces(self, names: Sequence[str]) -> None:
+        """Delete these, by full name; the kernel removes what is in them."""
+        for name in names:
+            with suppress(FileNotFoundError):
+                netns.delete(name, self.folder.netns(self.name))
