@@ -47,6 +47,8 @@ class Findings:
     facts: Mapping[NetnsId, NodeFacts] = field(default_factory=dict[NetnsId, NodeFacts])
     events: Events = NO_EVENTS
     send_error: str = ""
+    received: bool = False
+    """The prober's socket got the reply."""
     overhead: Overhead = Overhead(rtt_traced_ns=None, rtt_plain_ns=None)
     notes: tuple[str, ...] = ()
 
@@ -87,7 +89,9 @@ def _walk(found: Findings, direction: Direction, start_ns: int, first_n: int) ->
     hops = _hops(places, cast, direction, trail, start_ns, first_n)
     decided = {netns: answers for (way, netns), answers in found.answers.items() if way == direction}
     placed = place_decisions(hops, places, cast, decided, Context(found.topology, found.events, start_ns))
-    return Walk(direction, places, _with_wire(placed, places, cast), decided, drop_in(trail, start_ns), cast)
+    received = direction == "reply" and found.received
+    drop = None if received else drop_in(trail, start_ns)
+    return Walk(direction, places, _with_wire(placed, places, cast), decided, drop, cast, received)
 
 
 def _hops(

@@ -6,7 +6,7 @@ fields are those of the JSON form ``tulle.trace/1`` (documented in ``docs/trace.
 are integer nanoseconds after the first sighting.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 SCHEMA: Final = "tulle.trace/1"
@@ -106,7 +106,8 @@ class Reason:
 
     ``ask`` is the command that puts the same question; ``text`` the answer as ``ip`` or
     ``bridge`` prints it, or the kernel's refusal; ``raw`` the answer's bytes in base64, as they
-    came from ``source``.  ``found`` False: the kernel has no such entry.
+    came from ``source``.  ``found`` False: the kernel has no such entry.  ``facts`` are the
+    parts of the answer by name: ``dst``, ``via``, ``dev``, ``mac``, ``ip``, ``port``, ``state`` …
     """
 
     kind: ReasonKind
@@ -116,6 +117,7 @@ class Reason:
     ask: str = ""
     found: bool = True
     raw: str = ""
+    facts: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,10 @@ class Hop:
     why: tuple[Reason, ...] = ()
     observed: bool = True
     frame: str = ""
+
+    def reason(self, kind: ReasonKind) -> Reason | None:
+        """The answer of this kind beside the hop."""
+        return next((reason for reason in self.why if reason.kind == kind), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,9 @@ from tulle.trace.decided import Decision
 from tulle.trace.journey import Hop, Reason
 from tulle.trace.places import Places
 from tulle.trace.steps import Numbered
-from tulle.trace.topology import NetnsId, Topology
+from tulle.trace.topology import Device, NetnsId, Topology
 from tulle.trace.trail import Events, lookups_between
+from tulle.wire.frames import Udp
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,19 +219,32 @@ def _link_reason(place: Numbered, topology: Topology) -> Reason | None:
     device, sighting = place.device, place.sighting
     if device is None or sighting.outgoing:
         return None
-    layers = sighting.layers
-    if place.step == "6a" and layers.outer_packet is not None and layers.vxlan is not None:
-        port = getattr(layers.outer_packet.payload, "destination_port", None)
-        owners = [other for other in topology.namespaces[device.netns].vxlans if other.port == port]
-        names = " ".join(f"{other.name} (VNI {other.vni})" for other in owners)
-        return Reason(kind="link", text=names, ask="ip -d link show type vxlan", found=bool(owners))
-    if place.step in ("2", "6b") and layers.outer is None and device.mac:
+    if place.step == "6a" and sighting.encapsulated:
+        return _port_owner(place, device, topology)
+    if place.step in ("2", "6b"):
+        facts = {"dev": device.name, "mac": device.mac or ""} | ({"vni": str(device.vni)} if device.vni else {})
         return Reason(
             kind="link",
             text=f"{device.name} {device.mac}",
-            ask=f"ip link show {device.name}",
-            found=device.mac == layers.frame.destination,
+            ask=f"ip -d link show {device.name}",
+            found=device.mac == sighting.layers.frame.destination,
+            facts=facts,
         )
-    return None
+    master = topology.master(device)
+    if master is None:
+        return None
+    text = f"{device.name} master {master.name}"
+    return Reason(kind="link", text=text, ask=f"ip link show {device.name}", facts={"master": master.name})
 
 
+def _port_owner(place: Numbered, device: Device, topology: Topology) -> Reason:
+    packet = place.sighting.layers.outer_packet
+    port = packet.payload.destination_port if packet is not None and isinstance(packet.payload, Udp) else 0
+    owners = [other for other in topology.namespaces[device.netns].vxlans if other.port == port and other.up]
+    return Reason(
+        kind="link",
+        text=" ".join(f"{other.name} (VNI {other.vni})" for other in owners) or f"no VXLAN device on udp/{port}",
+        ask="ip -d link show type vxlan",
+        found=bool(owners),
+        facts={"port": str(port), "dev": " ".join(other.name for other in owners)},
+    )

@@ -28,10 +28,14 @@ class Walk:
     decided: Mapping[NetnsId, Sequence[Decision]]
     drop: Drop | None
     cast: Places
+    received: bool = False
+    """The prober's own socket got it (the kernel may free what only a raw socket wanted as "no socket")."""
 
     @property
     def arrived(self) -> bool:
         """The target's own stack took it: received there, for it, out of any tunnel, and not dropped after."""
+        if self.received:
+            return True
         last = self.places[-1].sighting if self.places else None
         return (
             last is not None
