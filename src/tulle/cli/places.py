@@ -5,8 +5,9 @@ in a user namespace of its own, which ``Place.enter`` joins first.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from tulle.errors import ConfigError, DecodeError
 from tulle.lab.folder import NETNS_FOLDER, LabFolder, lab_folder
 from tulle.lab.state import LabState, namespace_name
 from tulle.lab.topology import DEFAULT_LAB, check_name
+from tulle.model.network import IPAddress
 
 SHOWN: Final = 12
 """How many names an error lists before it says how many more there are."""
@@ -33,8 +35,8 @@ class Place:
     kind: str = "other"
     node: str = ""
     lab: str = ""
-    address: str = ""
-    """Its first address, without the prefix length; "" when unknown."""
+    addresses: tuple[IPAddress, ...] = ()
+    """What it can be reached at, IPv4 first; empty when unknown."""
     holder: int | None = None
 
     def enter(self) -> None:
@@ -95,7 +97,7 @@ def chosen_lab(lab: str | None = None) -> LabState | None:
     if named:
         state = _read(folder, check_name("lab", named))
         if state is None:
-            raise ConfigError(f"lab {named}", "no such lab", f"there is {_listing(folder.names())}")
+            raise ConfigError(f"lab {named}", "no such lab", f"there is {_listing(folder.names())}" if folder.names() else "make one with 'tulle lab up'")
         return state
     names = folder.names()
     if DEFAULT_LAB in names or len(names) == 1:
@@ -113,17 +115,16 @@ def _read(folder: LabFolder, lab: str) -> LabState | None:
 def _lab_places(folder: LabFolder, state: LabState) -> Iterator[Place]:
     netns, holder = folder.netns(state.name), state.holder.pid if state.holder else None
 
-    def place(name: str, kind: str, node: str, address: str) -> Place:
+    def place(name: str, kind: str, node: str, addresses: Iterable[IPAddress | None]) -> Place:
         path = netns / namespace_name(state.name, name)
-        return Place(
-            name=name, netns=path, kind=kind, node=node, lab=state.name, address=address.split("/")[0], holder=holder
-        )
+        known = tuple(address for address in addresses if address is not None)
+        return Place(name=name, netns=path, kind=kind, node=node, lab=state.name, addresses=known, holder=holder)
 
     for node in state.nodes:
-        yield place(node.name, "node", node.name, str(node.address))
+        yield place(node.name, "node", node.name, (node.address, node.address6))
     for pod in state.pods:
-        yield place(pod.name, "pod", pod.node, pod.addresses[0] if pod.addresses else "")
-    yield place(state.settings.underlay, "underlay", "", "")
+        yield place(pod.name, "pod", pod.node, (ip_interface(address).ip for address in pod.addresses))
+    yield place(state.settings.underlay, "underlay", "", ())
 
 
 def _existing(name: str, netns: Path) -> Place:
@@ -136,7 +137,7 @@ def _folder() -> LabFolder:
     return lab_folder(os.environ, os.getuid())
 
 
-def _listing(names: Iterator[str] | tuple[str, ...]) -> str:
+def _listing(names: Iterable[str]) -> str:
     every = list(names)
     more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
     return ", ".join(every[:SHOWN]) + more if every else "none"

@@ -110,7 +110,7 @@ def _be_agent(order: Order, serve: Serve, gate: int, mouth: int) -> NoReturn:
     except TulleError as error:
         print(f"tulled: {error}", file=sys.stderr)
         _say(mouth, str(error))
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # a child's last frame: there is nobody above to tell
         traceback.print_exc()
         _say(mouth, f"{type(error).__name__}: {error}")
     finally:
