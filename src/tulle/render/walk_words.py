@@ -6,7 +6,7 @@ sentence that does without it is chosen, never one with a hole.
 
 from typing import Final
 
-from tulle.trace.journey import Finding, Hop, Journey, Reason
+from tulle.trace.journey import End, Finding, Hop, Journey, Reason
 
 Words = dict[str, tuple[str, str]]
 LANGUAGES: Final = ("en", "zh")
@@ -316,11 +316,11 @@ def _sentence(journey: Journey, hop: Hop, lang: str) -> str:
             return _passing(hop, lang)
 
 
-def _far_end(journey: Journey, hop: Hop):  # noqa: ANN202
+def _far_end(journey: Journey, hop: Hop) -> End:
     return journey.target if hop.direction == "request" else journey.source
 
 
-def _near_end(journey: Journey, hop: Hop):  # noqa: ANN202
+def _near_end(journey: Journey, hop: Hop) -> End:
     return journey.source if hop.direction == "request" else journey.target
 
 
