@@ -1,0 +1,148 @@
+"""Netlink framing: messages, attributes and acknowledgements, bytes ⇄ values.
+
+What a message of rtnetlink or nfnetlink means is the business of the modules that name it.
+Integers are in host byte order.  Source: include/uapi/linux/netlink.h.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from tulle.errors import DecodeError
+
+NLMSG_ERROR: Final = 2
+NLMSG_DONE: Final = 3
+NLMSG_OVERRUN: Final = 4
+NLMSG_MIN_TYPE: Final = 0x10
+
+NLM_F_REQUEST: Final = 0x01
+NLM_F_MULTI: Final = 0x02
+NLM_F_ACK: Final = 0x04
+NLM_F_DUMP_INTR: Final = 0x10
+NLM_F_ROOT: Final = 0x100
+NLM_F_MATCH: Final = 0x200
+NLM_F_DUMP: Final = NLM_F_ROOT | NLM_F_MATCH
+NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+NLM_F_APPEND: Final = 0x800
+NLM_F_CAPPED: Final = 0x100
+NLM_F_ACK_TLVS: Final = 0x200
+
+NLA_F_NESTED: Final = 1 << 15
+NLA_TYPE_MASK: Final = 0x3FFF
+NLMSGERR_ATTR_MSG: Final = 1
+
+HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr: len, type, flags, seq, pid
+ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr: len, type
+
+Attributes: TypeAlias = Mapping[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as received; ``payload`` is what follows the header."""
+
+    kind: int
+    flags: int
+    seq: int
+    pid: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A message to send.  ``subject`` is what an error about it should name."""
+
+    kind: int
+    flags: int
+    body: bytes
+    subject: object = None
+
+    def encode(self, seq: int, *, ack: bool = False) -> bytes:
+        """The bytes, padded to four; NLM_F_REQUEST is always set, NLM_F_ACK when ``ack``."""
+        flags = self.flags | NLM_F_REQUEST | (NLM_F_ACK if ack else 0)
+        length = HEADER.size + len(self.body)
+        return HEADER.pack(length, self.kind, flags, seq, 0) + self.body + b"\0" * (-length % 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The kernel's answer to one request: ``errno`` 0 is success; ``reason`` its extended ACK text, if any."""
+
+    errno: int
+    seq: int
+    reason: str = ""
+
+
+def batches(requests: Sequence[Request], size: int = 128) -> Iterator[Sequence[Request]]:
+    """Split requests for one send each.
+
+    Only the last of a batch need ask for an ACK: a refused request answers anyway, so errors
+    stay per request.  A batch is not atomic.  128 replies fit the default receive buffer.
+    """
+    for start in range(0, len(requests), size):
+        yield requests[start : start + size]
+
+
+def iter_messages(buffer: bytes) -> Iterator[Message]:
+    """The messages of one datagram.  Raises DecodeError: a length that leaves the buffer."""
+    offset = 0
+    while offset + HEADER.size <= len(buffer):
+        length, kind, flags, seq, pid = HEADER.unpack_from(buffer, offset)
+        if length < HEADER.size or offset + length > len(buffer):
+            raise DecodeError("netlink message", length=length, left=len(buffer) - offset)
+        yield Message(kind, flags, seq, pid, buffer[offset + HEADER.size : offset + length])
+        offset += (length + 3) & ~3
+    if offset < len(buffer):
+        raise DecodeError("netlink message", left=len(buffer) - offset)
+
+
+def encode_attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded to four bytes."""
+    length = ATTRIBUTE.size + len(value)
+    return ATTRIBUTE.pack(length, kind) + value + b"\0" * (-length % 4)
+
+
+def nested(kind: int, *attributes: bytes) -> bytes:
+    """An attribute that holds attributes."""
+    return encode_attribute(kind | NLA_F_NESTED, b"".join(attributes))
+
+
+def parse_attributes(payload: bytes, offset: int = 0) -> dict[int, bytes]:
+    """Attributes by type, flags masked off; the last of a type wins.  Raises DecodeError."""
+    found: dict[int, bytes] = {}
+    end = len(payload)
+    unpack = ATTRIBUTE.unpack_from
+    while offset + 4 <= end:
+        length, kind = unpack(payload, offset)
+        if length < 4 or offset + length > end:
+            raise DecodeError("netlink attribute", length=length, left=end - offset)
+        found[kind & NLA_TYPE_MASK] = payload[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+def decode_ack(message: Message) -> Ack:
+    """An NLMSG_ERROR, or an NLMSG_DONE that carries an error.  Raises DecodeError.
+
+    Source: netlink.h ``struct nlmsgerr``, ``NLMSGERR_ATTR_MSG`` (kernel 4.12).
+    """
+    if len(message.payload) < 4:
+        raise DecodeError("netlink acknowledgement", length=len(message.payload))
+    errno = -int.from_bytes(message.payload[:4], "little" if struct.pack("=H", 1) == b"\1\0" else "big", signed=True)
+    if not message.flags & NLM_F_ACK_TLVS:
+        return Ack(errno, message.seq)
+    offset = _echo_end(message) if message.kind == NLMSG_ERROR else 4
+    text = parse_attributes(message.payload, offset).get(NLMSGERR_ATTR_MSG, b"")
+    return Ack(errno, message.seq, text.rstrip(b"\0").decode(errors="replace"))
+
+
+def _echo_end(message: Message) -> int:
+    """Where the extended ACK begins: after the request's header, or after all of it when it was echoed whole."""
+    payload = message.payload
+    if len(payload) < 4 + HEADER.size:
+        raise DecodeError("netlink acknowledgement", length=len(payload))
+    echoed: int = HEADER.unpack_from(payload, 4)[0]
+    return 4 + HEADER.size if message.flags & NLM_F_CAPPED else 4 + ((echoed + 3) & ~3)

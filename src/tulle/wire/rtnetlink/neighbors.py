@@ -1,0 +1,110 @@
+"""Neighbours, and the FDB entries that travel in the same messages: RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH.
+
+Source: include/uapi/linux/neighbour.h.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from tulle.model.network import IPAddress, MacAddress
+from tulle.wire.netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message, Request, parse_attributes
+from tulle.wire.rtnetlink.parts import (
+    AF_BRIDGE,
+    AF_INET,
+    AF_INET6,
+    RTM_DELNEIGH,
+    RTM_GETNEIGH,
+    RTM_NEWNEIGH,
+    IfIndex,
+    address_attribute,
+    dump,
+    encode_attribute,
+    fixed_part,
+    mac_attribute,
+    read_address,
+    read_be16,
+    read_mac,
+    read_u32,
+    u32_attribute,
+)
+
+NDMSG: Final = struct.Struct("=BxxxiHBB")  # family, ifindex, state, flags, type
+NDA_DST, NDA_LLADDR, NDA_PORT, NDA_VNI, NDA_IFINDEX, NDA_MASTER = 1, 2, 6, 7, 8, 9
+NUD_REACHABLE, NUD_STALE, NUD_FAILED, NUD_NOARP, NUD_PERMANENT = 0x02, 0x04, 0x20, 0x40, 0x80
+NTF_SELF, NTF_PROXY = 0x02, 0x08
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighborMessage:
+    """A neighbour (``family`` IPv4 or IPv6: dst → lladdr) or an FDB entry (AF_BRIDGE: lladdr → dst or port).
+
+    ``master`` is the bridge of a bridge's FDB entry; ``port`` and ``vni`` 0: the device's own.
+    """
+
+    family: int
+    index: IfIndex
+    dst: IPAddress | None = None
+    lladdr: MacAddress | None = None
+    state: int = NUD_PERMANENT
+    flags: int = 0
+    master: IfIndex = IfIndex(0)
+    port: int = 0
+    vni: int = 0
+
+    @property
+    def permanent(self) -> bool:
+        return bool(self.state & NUD_PERMANENT)
+
+
+def decode_neighbor(message: Message) -> NeighborMessage:
+    """An entry from RTM_NEWNEIGH or RTM_DELNEIGH.  Raises DecodeError."""
+    family, index, state, flags, _ = fixed_part(message, NDMSG, "ndmsg")
+    found = parse_attributes(message.payload, NDMSG.size)
+    return NeighborMessage(
+        family=family,
+        index=IfIndex(index),
+        dst=read_address(found.get(NDA_DST)),
+        lladdr=read_mac(found.get(NDA_LLADDR)),
+        state=state,
+        flags=flags,
+        master=IfIndex(read_u32(found.get(NDA_MASTER))),
+        port=read_be16(found.get(NDA_PORT)),
+        vni=read_u32(found.get(NDA_VNI)),
+    )
+
+
+def dump_neighbors(*, index: IfIndex = IfIndex(0), proxy: bool = False) -> Request:
+    """All neighbours, or those of one device; ``proxy``: the proxy entries instead."""
+    body = NDMSG.pack(0, 0, 0, NTF_PROXY if proxy else 0, 0)
+    return dump(RTM_GETNEIGH, body + (u32_attribute(NDA_IFINDEX, index) if index else b""), "list of neighbours")
+
+
+def dump_fdb(index: IfIndex = IfIndex(0)) -> Request:
+    """All FDB entries, or those of one device."""
+    return dump(RTM_GETNEIGH, NDMSG.pack(AF_BRIDGE, index, 0, 0, 0), "list of FDB entries")
+
+
+def get_neighbor(index: IfIndex, dst: IPAddress) -> Request:
+    """One neighbour."""
+    body = NDMSG.pack(AF_INET if dst.version == 4 else AF_INET6, index, 0, 0, 0)
+    return Request(RTM_GETNEIGH, 0, body + address_attribute(NDA_DST, dst), f"neighbour {dst}")
+
+
+def new_neighbor(entry: NeighborMessage, mode: str = "create", subject: object = None) -> Request:
+    """Add an entry: ``create`` (EEXIST when it is there), ``replace`` or ``append`` (another destination of a MAC)."""
+    flags = {"create": NLM_F_EXCL, "replace": NLM_F_REPLACE, "append": NLM_F_APPEND}[mode] | NLM_F_CREATE
+    return Request(RTM_NEWNEIGH, flags, _body(entry), subject)
+
+
+def del_neighbor(entry: NeighborMessage, subject: object = None) -> Request:
+    """Remove an entry."""
+    return Request(RTM_DELNEIGH, 0, _body(entry), subject)
+
+
+def _body(entry: NeighborMessage) -> bytes:
+    body = NDMSG.pack(entry.family, entry.index, entry.state, entry.flags, 0)
+    body += b"" if entry.dst is None else address_attribute(NDA_DST, entry.dst)
+    body += b"" if entry.lladdr is None else mac_attribute(NDA_LLADDR, entry.lladdr)
+    body += encode_attribute(NDA_PORT, entry.port.to_bytes(2, "big")) if entry.port else b""
+    return body + (u32_attribute(NDA_VNI, entry.vni) if entry.vni else b"")

@@ -1,0 +1,192 @@
+"""Routes: RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE.
+
+Source: include/uapi/linux/rtnetlink.h ``struct rtmsg``.
+"""
+
+import struct
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+from tulle.errors import DecodeError
+from tulle.model.network import IPAddress, IPNetwork
+from tulle.wire.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    Message,
+    Request,
+    encode_attribute,
+    nested,
+    parse_attributes,
+)
+from tulle.wire.rtnetlink.parts import (
+    AF_INET,
+    AF_INET6,
+    RTM_DELROUTE,
+    RTM_GETROUTE,
+    RTM_NEWROUTE,
+    IfIndex,
+    address_attribute,
+    dump,
+    fixed_part,
+    read_address,
+    read_u32,
+    u32_attribute,
+)
+
+RTMSG: Final = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
+RTA_DST, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS = 1, 3, 4, 5, 6, 7, 8
+RTA_MULTIPATH, RTA_TABLE, RTA_MARK, RTA_VIA, RTA_NH_ID = 9, 15, 16, 18, 30
+RTAX_MTU = 2
+RTNH_F_ONLINK: Final = 4
+RTM_F_CLONED: Final = 0x200
+RTM_F_LOOKUP_TABLE: Final = 0x1000
+RTM_F_FIB_MATCH: Final = 0x2000
+RT_TABLE_UNSPEC, RT_TABLE_MAIN, RT_TABLE_LOCAL = 0, 254, 255
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
+ROUTE_KINDS: Final = {
+    1: "unicast",
+    2: "local",
+    3: "broadcast",
+    4: "anycast",
+    5: "multicast",
+    6: "blackhole",
+    7: "unreachable",
+    8: "prohibit",
+    9: "throw",
+    10: "nat",
+}
+"""RTN_* by number."""
+_KIND_NUMBERS: Final = {name: number for number, name in ROUTE_KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteMessage:
+    """A route, or the answer to a look-up.
+
+    ``multipath``: it has several next hops, which are not decoded; ``nexthop_id`` 0: none.
+    ``cloned``: a cached answer (IPv6), not an entry of a table.
+    """
+
+    dst: IPNetwork
+    oif: IfIndex = IfIndex(0)
+    gateway: IPAddress | None = None
+    onlink: bool = False
+    prefsrc: IPAddress | None = None
+    table: int = RT_TABLE_MAIN
+    priority: int = 0
+    protocol: int = 0
+    scope: int = RT_SCOPE_UNIVERSE
+    kind: str = "unicast"
+    mtu: int | None = None
+    multipath: bool = False
+    nexthop_id: int = 0
+    cloned: bool = False
+
+
+def decode_route(message: Message) -> RouteMessage:
+    """A route from RTM_NEWROUTE or RTM_DELROUTE.  Raises DecodeError."""
+    family, dst_len, _, _, table, protocol, scope, kind, flags = fixed_part(message, RTMSG, "rtmsg")
+    found = parse_attributes(message.payload, RTMSG.size)
+    metrics = parse_attributes(found.get(RTA_METRICS, b""))
+    return RouteMessage(
+        dst=_network(family, found.get(RTA_DST), dst_len),
+        oif=IfIndex(read_u32(found.get(RTA_OIF))),
+        gateway=_gateway(found),
+        onlink=bool(flags & RTNH_F_ONLINK),
+        prefsrc=read_address(found.get(RTA_PREFSRC)),
+        table=read_u32(found.get(RTA_TABLE), table),
+        priority=read_u32(found.get(RTA_PRIORITY)),
+        protocol=protocol,
+        scope=scope,
+        kind=ROUTE_KINDS.get(kind, str(kind)),
+        mtu=read_u32(metrics.get(RTAX_MTU)) or None,
+        multipath=RTA_MULTIPATH in found,
+        nexthop_id=read_u32(found.get(RTA_NH_ID)),
+        cloned=bool(flags & RTM_F_CLONED),
+    )
+
+
+def dump_routes(version: int, *, table: int = RT_TABLE_UNSPEC, oif: IfIndex = IfIndex(0)) -> Request:
+    """All routes of one IP version; the kernel filters by table and device, on a strict socket."""
+    body = RTMSG.pack(_family(version), 0, 0, 0, table if table < 256 else 0, 0, 0, 0, 0)
+    body += u32_attribute(RTA_TABLE, table) if table else b""
+    return dump(RTM_GETROUTE, body + (u32_attribute(RTA_OIF, oif) if oif else b""), "list of routes")
+
+
+def get_route(
+    dst: IPAddress, *, iif: IfIndex = IfIndex(0), src: IPAddress | None = None, mark: int = 0, fib_match: bool = False
+) -> Request:
+    """Ask which route a packet takes: the kernel's own look-up.
+
+    ``iif``: as if forwarded from this device.  ``fib_match``: answer with the table's entry (5.5, IPv4; 5.6, IPv6).
+    """
+    flags = RTM_F_LOOKUP_TABLE | (RTM_F_FIB_MATCH if fib_match else 0)
+    src_len = src.max_prefixlen if src is not None else 0
+    body = RTMSG.pack(_family(dst.version), dst.max_prefixlen, src_len, 0, 0, 0, 0, 0, flags)
+    body += address_attribute(RTA_DST, dst)
+    body += address_attribute(2, src) if src is not None else b""  # RTA_SRC
+    body += u32_attribute(RTA_IIF, iif) if iif else b""
+    body += u32_attribute(RTA_MARK, mark) if mark else b""
+    return Request(RTM_GETROUTE, 0, body, f"route to {dst}")
+
+
+def new_route(route: RouteMessage, *, replace: bool = False, subject: object = None) -> Request:
+    """Add a route; with ``replace`` the one of the same key gives way in the same step."""
+    flags = NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL)
+    return Request(RTM_NEWROUTE, flags, _body(route), subject)
+
+
+def del_route(route: RouteMessage, subject: object = None) -> Request:
+    """Remove exactly this route."""
+    return Request(RTM_DELROUTE, 0, _body(route), subject)
+
+
+def _body(route: RouteMessage) -> bytes:
+    table = route.table if route.table < 256 else RT_TABLE_UNSPEC
+    flags = RTNH_F_ONLINK if route.onlink else 0
+    body = RTMSG.pack(
+        _family(route.dst.version),
+        route.dst.prefixlen,
+        0,
+        0,
+        table,
+        route.protocol,
+        route.scope,
+        _KIND_NUMBERS[route.kind],
+        flags,
+    )
+    body += address_attribute(RTA_DST, route.dst.network_address) + u32_attribute(RTA_TABLE, route.table)
+    body += u32_attribute(RTA_OIF, route.oif) if route.oif else b""
+    body += _encoded_gateway(route)
+    body += address_attribute(RTA_PREFSRC, route.prefsrc) if route.prefsrc is not None else b""
+    body += u32_attribute(RTA_PRIORITY, route.priority) if route.priority else b""
+    return body + (nested(RTA_METRICS, u32_attribute(RTAX_MTU, route.mtu)) if route.mtu is not None else b"")
+
+
+def _encoded_gateway(route: RouteMessage) -> bytes:
+    if route.gateway is None:
+        return b""
+    if route.gateway.version == route.dst.version:
+        return address_attribute(RTA_GATEWAY, route.gateway)
+    return encode_attribute(RTA_VIA, struct.pack("=H", _family(route.gateway.version)) + route.gateway.packed)
+
+
+def _gateway(found: dict[int, bytes]) -> IPAddress | None:
+    via = found.get(RTA_VIA)
+    return read_address(found.get(RTA_GATEWAY)) if via is None else read_address(via[2:])
+
+
+def _network(family: int, value: bytes | None, prefixlen: int) -> IPNetwork:
+    address = read_address(value)
+    if address is None:
+        address = ip_address("0.0.0.0" if family == AF_INET else "::")
+    try:
+        return ip_network((address, prefixlen))
+    except ValueError as error:
+        raise DecodeError("rtmsg", dst=str(address), dst_len=prefixlen) from error
+
+
+def _family(version: int) -> int:
+    return AF_INET if version == 4 else AF_INET6
