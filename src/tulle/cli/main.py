@@ -123,9 +123,10 @@ def _dispatch(words: list[str]) -> int:
         case ["--version", *_]:
             print(f"tulle {__version__}")
             return 0
-        case [name, *_] if name in COMMANDS:
-            return _run_command(name, words, lang)
-        case [name, *_]:
+        case _ if words[0] in COMMANDS:
+            return _run_command(words[0], words, lang)
+        case _:
+            name = words[0]
             known = "one of " + ", ".join(COMMANDS)
             raise ConfigError(name, "no such flag" if name.startswith("-") else "no such command", known)
 

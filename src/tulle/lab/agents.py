@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class Forked:
 
 
 @contextmanager
-def forked(orders: Sequence[Order], serve: Serve) -> Iterator[tuple[Mapping[str, Forked], Callable[[], None]]]:
+def forked(orders: Sequence[Order], serve: Serve) -> Generator[tuple[Mapping[str, Forked], Callable[[], None]]]:
     """Fork one process per order; yields them by node, and what lets them begin.
 
     Call it while no other thread runs.  An agent that was not let begin ends with the block;

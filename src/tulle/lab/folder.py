@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,7 @@ class LabFolder:
             shutil.rmtree(root)
 
     @contextmanager
-    def lock(self, lab: str) -> Iterator[None]:
+    def lock(self, lab: str) -> Generator[None]:
         """Keep other ``tulle lab`` commands off this lab.  Raises ConfigError: one is at work.
 
         A POSIX lock: it ends with this process, and the agents forked meanwhile do not hold it.

@@ -6,7 +6,7 @@ The file arrives as text; what the values mean together is ``topology.design``'s
 import tomllib
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network
-from typing import Final
+from typing import Final, cast
 
 from tulle.errors import ConfigError
 from tulle.lab.topology import NETWORK, NETWORK6, LabFile
@@ -28,7 +28,8 @@ def parse_lab_file(text: str, path: str) -> LabFile:
     if isinstance(nodes, dict):
         if pods is not None:
             raise ConfigError(f"{path}: pods", "[nodes] already lists the pods", "leave it out")
-        named = {str(name): _pod_names(f"{path}: nodes.{name}", names) for name, names in nodes.items()}
+        table = cast("dict[str, object]", nodes)  # TOML's keys are text
+        named = {name: _pod_names(f"{path}: nodes.{name}", names) for name, names in table.items()}
         return LabFile(settings=settings, named=named)
     return LabFile(settings=settings, nodes=None if nodes is None else _count(f"{path}: nodes", nodes), pods=counts)
 
@@ -80,9 +81,11 @@ def _network6(item: str, value: object) -> IPv6Network:
 
 
 def _pod_names(item: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+    names = cast("list[object]", value) if isinstance(value, list) else [value, None]
+    pods = tuple(name for name in names if isinstance(name, str))
+    if len(pods) < len(names):
         raise ConfigError(item, 'must be a list of pod names, like ["pod1", "pod2"]')
-    return tuple(str(name) for name in value)
+    return pods
 
 
 KEYS: Final[Mapping[str, Callable[[str, object], object]]] = {

@@ -1,7 +1,7 @@
 """What the lab writes into the store that its agents share: the configuration, and who gets which subnet."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from tulle.kernel.system import SystemClock
@@ -62,7 +62,7 @@ async def forget(lab: Lab, node: LabNode) -> None:
 
 
 @asynccontextmanager
-async def _store(lab: Lab) -> AsyncIterator[Administration]:
+async def _store(lab: Lab) -> AsyncGenerator[Administration]:
     store = open_store(store_url(lab.folder, lab.name), SystemClock())
     try:
         yield store

@@ -1,6 +1,7 @@
 """Names that people type, turned into namespaces; what does not exist is answered with what does."""
 
 import os
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -13,11 +14,15 @@ from tulle.lab.state import LabState, PodRecord, Process, planned
 from tulle.lab.topology import Wishes, design
 
 
-@pytest.fixture(name="labs")
-def _labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabFolder:  # pyright: ignore[reportUnusedFunction]
+@pytest.fixture
+def labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabFolder:
     """A folder of labs that the commands will look into, and an empty /run/netns."""
     folder = LabFolder(tmp_path / "labs", rootless=False)
-    monkeypatch.setattr(places, "lab_folder", lambda _environment, _uid: folder)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+
+    def lab_folder(_environment: object, _uid: int) -> LabFolder:
+        return folder
+
+    monkeypatch.setattr(places, "lab_folder", lab_folder)
     monkeypatch.setattr(places, "NETNS_FOLDER", tmp_path / "netns")
     monkeypatch.delenv("TULLE_LAB", raising=False)
     return folder
@@ -26,9 +31,7 @@ def _labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabFolder:  # pyri
 def a_lab(name: str, holder: Process | None = None) -> LabState:
     base = planned(design(Wishes(name=name, ipv6=True)), "boot", rootless=holder is not None)
     pod = PodRecord(name="pod4", node="node2", container_id="x", addresses=("10.244.2.3/24", "fd10:244:0:2::3/64"))
-    return LabState(
-        settings=base.settings, boot_id="boot", nodes=base.nodes, agents={}, pods=(pod,), holder=holder, ready=True
-    )
+    return replace(base, pods=(pod,), holder=holder, ready=True)
 
 
 def test_a_pod_is_found_with_its_node_and_addresses(labs: LabFolder) -> None:

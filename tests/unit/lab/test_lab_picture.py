@@ -1,5 +1,6 @@
 """A lab drawn: every name and address is in the picture, and a narrow terminal gets a table instead."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def facts(nodes: int = 2, pods: int = 2, name: str = "lab") -> JsonObject:
         for number, pod in enumerate(node.pods)
     )
     folder = LabFolder(Path("/run/tulle/lab"), rootless=False)
-    return lab_json(folder, type(state)(**{**{f: getattr(state, f) for f in state.__slots__}, "pods": records, "ready": True}))
+    return lab_json(folder, replace(state, pods=records, ready=True))
 
 
 def test_two_nodes_are_the_picture_of_the_packet_walk() -> None:
