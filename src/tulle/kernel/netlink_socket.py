@@ -1,0 +1,210 @@
+"""A netlink socket: send requests in batches, read dumps, follow multicast groups.
+
+The kernel works while the request is sent and the answers wait in the receive buffer, so plain
+calls cost the event loop only what the kernel itself takes.  Source: netlink(7).
+"""
+
+import os
+import select
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
+from errno import EINTR, ENOBUFS
+from pathlib import Path
+from typing import Final
+
+from tulle.errors import KernelError, TulleError
+from tulle.kernel.netns import inside
+from tulle.wire.netlink import (
+    NLM_F_DUMP_INTR,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    Ack,
+    Message,
+    Request,
+    batches,
+    decode_ack,
+    iter_messages,
+)
+
+NETLINK_ROUTE: Final = 0
+NETLINK_NETFILTER: Final = 12
+SOL_NETLINK: Final = 270
+NETLINK_ADD_MEMBERSHIP, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 1, 10, 11, 12
+SO_RCVBUFFORCE: Final = 33
+RECEIVE_BUFFER: Final = 4 << 20
+RECEIVE_SIZE: Final = 256 << 10
+DUMP_TRIES: Final = 8
+ANSWER_TIMEOUT_S: Final = 10.0
+
+
+class Overflow(TulleError):
+    """The receive buffer overflowed (ENOBUFS): some messages are lost, and nobody knows which."""
+
+
+class NetlinkSocket:
+    """One socket of one namespace, wherever its user's thread is.  Not for two threads at once."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._seq = 0
+
+    @classmethod
+    def open(
+        cls,
+        netns: Path | int | None = None,
+        *,
+        protocol: int = NETLINK_ROUTE,
+        groups: Iterable[int] = (),
+        receive_buffer: int = RECEIVE_BUFFER,
+    ) -> "NetlinkSocket":
+        """Open in ``netns`` (None: where this thread is), subscribed to the multicast ``groups``.
+
+        Raises KernelError.
+        """
+        try:
+            with nullcontext() if netns is None else inside(netns):
+                sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+            _enlarge(sock, receive_buffer)
+            for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
+                with suppress(OSError):  # before 4.12, 4.20: answers without reasons, dumps without filters
+                    sock.setsockopt(SOL_NETLINK, option, 1)
+            sock.setblocking(False)
+            sock.bind((0, 0))
+            for group in groups:
+                with suppress(OSError):  # a group that this kernel lacks announces nothing
+                    sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        except OSError as error:
+            raise KernelError(error.errno or 0, "netlink socket") from error
+        return cls(sock)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> "NetlinkSocket":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def execute(self, requests: Sequence[Request]) -> list[Ack]:
+        """Carry out ``requests`` in order, one answer for each; a refused one does not stop the others.
+
+        Sent in batches with one acknowledgement at the end of each, which a refusal does not need.
+        """
+        answers: list[Ack] = []
+        for batch in batches(requests):
+            answers += self._execute_batch(batch)
+        return answers
+
+    def _execute_batch(self, batch: Sequence[Request]) -> list[Ack]:
+        first = self._seq + 1
+        self._seq += len(batch)
+        last = self._seq
+        data = [request.encode(first + n, ack=first + n == last) for n, request in enumerate(batch)]
+        self._send(b"".join(data), batch[0])
+        acks = {seq: Ack(0, seq) for seq in range(first, last + 1)}
+        for message in self._answers(batch[-1]):
+            if message.kind == NLMSG_ERROR and message.seq in acks:
+                acks[message.seq] = decode_ack(message)
+                if message.seq == last:
+                    return list(acks.values())
+        raise AssertionError("answers end only by being complete")
+
+    def run(self, request: Request) -> None:
+        """Carry out one request.  Raises KernelError."""
+        ack = self.execute([request])[0]
+        if ack.errno:
+            raise KernelError(ack.errno, request.subject, ack.reason)
+
+    def ask(self, request: Request) -> Message:
+        """The one message that answers ``request``.  Raises KernelError."""
+        self._seq += 1
+        self._send(request.encode(self._seq), request)
+        for message in self._answers(request):
+            if message.seq != self._seq:
+                continue
+            if message.kind == NLMSG_ERROR:
+                ack = decode_ack(message)
+                raise KernelError(ack.errno, request.subject, ack.reason)
+            return message
+        raise AssertionError("answers end only by being complete")
+
+    def dump(self, request: Request) -> list[Message]:
+        """Everything that answers a dump, consistent: begun again when the kernel's table changed meanwhile.
+
+        Raises KernelError, also when it never came to rest.
+        """
+        for _ in range(DUMP_TRIES):
+            found = self._dump_once(request)
+            if found is not None:
+                return found
+        raise KernelError(EINTR, request.subject, "changes faster than it can be read")
+
+    def _dump_once(self, request: Request) -> list[Message] | None:
+        self._seq += 1
+        self._send(request.encode(self._seq), request)
+        found: list[Message] = []
+        whole = True
+        for message in self._answers(request):
+            if message.seq != self._seq:
+                continue
+            whole = whole and not message.flags & NLM_F_DUMP_INTR
+            if message.kind in {NLMSG_ERROR, NLMSG_DONE}:
+                ack = decode_ack(message)
+                if ack.errno:
+                    raise KernelError(ack.errno, request.subject, ack.reason)
+                return found if whole else None
+            found.append(message)
+        raise AssertionError("answers end only by being complete")
+
+    def receive(self) -> list[Message]:
+        """What the subscribed groups announced and was not read yet; empty when nothing waits.
+
+        Raises Overflow after a loss.
+        """
+        found: list[Message] = []
+        while (buffer := self._read("multicast")) is not None:
+            found += iter_messages(buffer)
+            if len(found) > 4096:
+                break  # let others run; the rest waits in the buffer
+        return found
+
+    def _answers(self, request: Request) -> Iterator[Message]:
+        while True:
+            buffer = self._read(request.subject)
+            if buffer is None:
+                if not select.select([self._socket], [], [], ANSWER_TIMEOUT_S)[0]:
+                    raise KernelError(EINTR, request.subject, "the kernel does not answer")
+                continue
+            yield from iter_messages(buffer)
+
+    def _send(self, data: bytes, request: Request) -> None:
+        try:
+            self._socket.sendto(data, (0, 0))
+        except OSError as error:
+            raise KernelError(error.errno or 0, request.subject) from error
+
+    def _read(self, subject: object) -> bytes | None:
+        """One datagram of the kernel's; None when nothing waits."""
+        try:
+            buffer, sender = self._socket.recvfrom(RECEIVE_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno == ENOBUFS:
+                raise Overflow(f"{subject}: netlink receive buffer overflowed") from error
+            raise KernelError(error.errno or 0, subject) from error
+        return buffer if sender[0] == 0 else b""  # only the kernel speaks here
+
+
+def _enlarge(sock: socket.socket, size: int) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
