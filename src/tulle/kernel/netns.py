@@ -138,6 +138,15 @@ def delete(name: str, folder: Path = NETNS_FOLDER) -> None:
         path.unlink()
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of names with all of them, and the mount that ``create`` made of it.  Gone already is success."""
+    _libc.umount2(os.fsencode(folder), MNT_DETACH)  # EINVAL where another mount namespace has it
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+
 def enter_user_namespace() -> None:
     """Make this process root of its own user, mount and network namespaces.
 
