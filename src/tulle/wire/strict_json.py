@@ -1,0 +1,71 @@
+"""JSON as a hostile writer meets it: bounded in size and depth, no duplicate keys, no NaN.
+
+Keys are matched as Go's decoder matches them, without regard to case, because flannel's files
+and values are read that way.  What the values mean is for the callers.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Final, NoReturn, TypeAlias
+
+from tulle.errors import DecodeError
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+
+DEPTH_LIMIT: Final = 32
+
+
+def decode_json(what: str, data: bytes, limit: int) -> JsonValue:
+    """The value in ``data``, of at most ``limit`` bytes and 32 levels.
+
+    Keys come back in lower case, and two that differ only in case count as duplicates.
+    ``what`` names the structure in the error.  Raises DecodeError.
+    """
+    if len(data) > limit:
+        raise DecodeError(what, bytes=len(data), limit=limit)
+    try:
+        value: JsonValue = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse)
+    except RecursionError:
+        raise DecodeError(what, depth=f"more than {DEPTH_LIMIT}") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DecodeError(what, reason=_printable(str(error))) from None
+    if not _is_shallow(value):
+        raise DecodeError(what, depth=f"more than {DEPTH_LIMIT}")
+    return value
+
+
+def decode_object(what: str, data: bytes, limit: int) -> Mapping[str, JsonValue]:
+    """Like ``decode_json``, for data that must be an object."""
+    value = decode_json(what, data, limit)
+    if not isinstance(value, dict):
+        raise DecodeError(what, reason="not a JSON object")
+    return value
+
+
+def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    folded = {key.lower(): value for key, value in pairs}
+    if len(folded) != len(pairs):
+        raise ValueError("duplicate key")
+    return folded
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _is_shallow(value: JsonValue) -> bool:
+    level: list[JsonValue] = [value]
+    for _ in range(DEPTH_LIMIT + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer if isinstance(outer, list) else outer.values())
+        ]
+        if not level:
+            return True
+    return False
+
+
+def _printable(text: str) -> str:
+    return "".join(char if " " <= char <= "~" else "?" for char in text)[:200]
