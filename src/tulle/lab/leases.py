@@ -11,7 +11,7 @@ from tulle.lab.topology import SUBNET_LEN6, LabNode, LabSettings
 from tulle.model.lease import Lease
 from tulle.store.open import open_store
 from tulle.store.ports import Administration
-from tulle.wire.lease import lease_key
+from tulle.wire.leases import lease_key
 
 
 def store_url(folder: LabFolder, lab: str) -> str:
