@@ -58,12 +58,7 @@ def parse_lease_key(key: str) -> tuple[IPv4Network | None, IPv6Network | None]:
 
 
 def decode_lease(
-    key: str,
-    value: bytes,
-    *,
-    created: int = 0,
-    expires_at_ns: int | None = None,
-    owner: NodeId | None = None,
+    key: str, value: bytes, *, created: int = 0, expires_at_ns: int | None = None, owner: NodeId | None = None
 ) -> Lease:
     """The lease that a store holds under ``key`` (the tail); the other arguments are the store's own facts.
 
@@ -108,10 +103,7 @@ def encode_lease(lease: Lease) -> bytes:
     }
     if lease.backend_type:
         fields["BackendType"] = lease.backend_type
-    for name, mac in (
-        ("BackendData", lease.vtep_mac),
-        ("BackendV6Data", lease.vtep_mac6),
-    ):
+    for name, mac in (("BackendData", lease.vtep_mac), ("BackendV6Data", lease.vtep_mac6)):
         if mac is not None:
             fields[name] = ({"VNI": lease.vni} if lease.vni is not None else {}) | {"VtepMAC": mac}
     return json.dumps(fields, separators=(",", ":")).encode()

@@ -11,30 +11,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
 from tulle.errors import ConfigError, DecodeError
-from tulle.model.network import (
-    IPAddress,
-    IPNetwork,
-    NetworkConfig,
-    SubnetPool,
-    Vni,
-    Vxlan,
-)
+from tulle.model.network import IPAddress, IPNetwork, NetworkConfig, SubnetPool, Vni, Vxlan
 from tulle.wire.strict_json import JsonValue, decode_object
 
 CONFIG_LIMIT: Final = 64 * 1024
 CARRIED: Final = ("vxlan",)
 """The backends of this build."""
-FLANNELS: Final = (
-    "alloc",
-    "extension",
-    "host-gw",
-    "ipip",
-    "ipsec",
-    "tencent-vpc",
-    "udp",
-    "vxlan",
-    "wireguard",
-)
+FLANNELS: Final = ("alloc", "extension", "host-gw", "ipip", "ipsec", "tencent-vpc", "udp", "vxlan", "wireguard")
 DEFAULT_PORT: Final = 8472
 
 Fields = Mapping[str, JsonValue]
@@ -92,39 +75,23 @@ def encode_network_config(config: NetworkConfig) -> bytes:
 
 
 def _encoded_backend(backend: Vxlan) -> dict[str, object]:
-    fields: dict[str, object] = {
-        "Type": "vxlan",
-        "VNI": backend.vni,
-        "Port": backend.port,
-    }
+    fields: dict[str, object] = {"Type": "vxlan", "VNI": backend.vni, "Port": backend.port}
     if backend.mtu is not None:
         fields["MTU"] = backend.mtu
-    flags = {
-        "GBP": backend.gbp,
-        "Learning": backend.learning,
-        "DirectRouting": backend.direct_routing,
-    }
+    flags = {"GBP": backend.gbp, "Learning": backend.learning, "DirectRouting": backend.direct_routing}
     return fields | {name: value for name, value in flags.items() if value}
 
 
 def _backend(fields: Fields) -> Vxlan:
     backend = fields.get("backend")
     if backend is None:
-        raise ConfigError(
-            _named("Backend"),
-            "is absent, which means udp",
-            f"{_carried()}: set Backend.Type",
-        )
+        raise ConfigError(_named("Backend"), "is absent, which means udp", f"{_carried()}: set Backend.Type")
     if not isinstance(backend, dict):
         raise ConfigError(_named("Backend"), "must be an object")
     kind = _text(backend, "Type", "Backend.Type").lower()
     if kind not in FLANNELS:
         named = ascii(kind)[:40] if kind else "absent"
-        raise ConfigError(
-            _named("Backend.Type"),
-            f"is {named}, not one of {', '.join(FLANNELS)}",
-            _carried(),
-        )
+        raise ConfigError(_named("Backend.Type"), f"is {named}, not one of {', '.join(FLANNELS)}", _carried())
     if kind not in CARRIED:
         raise ConfigError(_named("Backend.Type"), f"is {kind}", _carried())
     mtu = _whole(backend, "MTU", 0, 0, 65_535, "Backend.MTU")
@@ -173,30 +140,17 @@ def _subnet_len(fields: Fields, family: _Family, network: IPNetwork) -> int:
     if not given:
         if prefix > family.longest - 2:
             raise ConfigError(
-                _named(f"{family.prefix}Network"),
-                f"{network} is too small",
-                f"at most /{family.longest - 2}",
+                _named(f"{family.prefix}Network"), f"{network} is too small", f"at most /{family.longest - 2}"
             )
         return family.usual_len if prefix <= family.usual_len - 2 else prefix + 2
     if given > family.longest:
         raise ConfigError(_named(name), f"is {given}", f"at most {family.longest}")
     if given < prefix + 2:
-        raise ConfigError(
-            _named(name),
-            f"is {given}, and {network} must hold four subnets",
-            f"at least {prefix + 2}",
-        )
+        raise ConfigError(_named(name), f"is {given}, and {network} must hold four subnets", f"at least {prefix + 2}")
     return given
 
 
-def _bound(
-    fields: Fields,
-    family: _Family,
-    key: str,
-    network: IPNetwork,
-    length: int,
-    default: int,
-) -> IPNetwork:
+def _bound(fields: Fields, family: _Family, key: str, network: IPNetwork, length: int, default: int) -> IPNetwork:
     """SubnetMin or SubnetMax as the subnet that begins there."""
     name = f"{family.prefix}{key}"
     text = _text(fields, name)
