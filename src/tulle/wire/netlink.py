@@ -60,7 +60,7 @@ class Request:
     body: bytes
     subject: object = None
 
-    def encode(self, seq: int, *, ack: bool = False) -> bytes:
+    def encode(self, seq: int, ack: bool = False) -> bytes:
         """The bytes, padded to four; NLM_F_REQUEST is always set, NLM_F_ACK when ``ack``."""
         flags = self.flags | NLM_F_REQUEST | (NLM_F_ACK if ack else 0)
         length = HEADER.size + len(self.body)
@@ -111,7 +111,10 @@ def nested(kind: int, *attributes: bytes) -> bytes:
 
 
 def parse_attributes(payload: bytes, offset: int = 0) -> dict[int, bytes]:
-    """Attributes by type, flags masked off; the last of a type wins.  Raises DecodeError."""
+    """Attributes by type, flags masked off; the last of a type wins.
+
+    Raises DecodeError: a length that leaves the payload, or bytes left over.
+    """
     found: dict[int, bytes] = {}
     end = len(payload)
     unpack = ATTRIBUTE.unpack_from
@@ -121,6 +124,8 @@ def parse_attributes(payload: bytes, offset: int = 0) -> dict[int, bytes]:
             raise DecodeError("netlink attribute", length=length, left=end - offset)
         found[kind & NLA_TYPE_MASK] = payload[offset + 4 : offset + length]
         offset += (length + 3) & ~3
+    if offset < end:
+        raise DecodeError("netlink attribute", left=end - offset)
     return found
 
 

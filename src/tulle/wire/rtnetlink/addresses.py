@@ -9,10 +9,12 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Final
 
 from tulle.errors import DecodeError
-from tulle.wire.netlink import NLM_F_CREATE, NLM_F_EXCL, Message, Request, parse_attributes
+from tulle.model.network import IPAddress
+from tulle.wire.netlink import NLM_F_CREATE, NLM_F_EXCL, Message, Request, encode_attribute, parse_attributes
 from tulle.wire.rtnetlink.parts import (
     AF_INET,
     AF_INET6,
+    NO_DEVICE,
     RTM_DELADDR,
     RTM_GETADDR,
     RTM_NEWADDR,
@@ -26,19 +28,28 @@ from tulle.wire.rtnetlink.parts import (
 )
 
 IFADDRMSG: Final = struct.Struct("=BBBBI")  # family, prefixlen, flags, scope, index
-IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
+CACHEINFO: Final = struct.Struct("=IIII")  # preferred, valid, created, updated
+FOREVER: Final = 0xFFFFFFFF
+IFA_ADDRESS, IFA_LOCAL, IFA_CACHEINFO, IFA_FLAGS = 1, 2, 6, 8
 IFA_F_NODAD: Final = 0x02
 IFA_F_PERMANENT: Final = 0x80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressMessage:
-    """An address; ``interface`` has the host bits and the prefix length."""
+    """An address; ``interface`` has the host bits and the prefix length.
+
+    ``peer`` is the other end's address on a point-to-point device, whose prefix length
+    ``interface`` then has; None: an ordinary address.  Lifetimes None: for ever.
+    """
 
     index: IfIndex
     interface: IPv4Interface | IPv6Interface
+    peer: IPAddress | None = None
     scope: int = 0
     flags: int = IFA_F_PERMANENT
+    valid_s: int | None = None
+    preferred_s: int | None = None
 
     @property
     def permanent(self) -> bool:
@@ -50,35 +61,58 @@ def decode_address(message: Message) -> AddressMessage:
     """An address from RTM_NEWADDR or RTM_DELADDR.  Raises DecodeError."""
     _, prefixlen, short_flags, scope, index = fixed_part(message, IFADDRMSG, "ifaddrmsg")
     found = parse_attributes(message.payload, IFADDRMSG.size)
-    address = read_address(found.get(IFA_LOCAL) or found.get(IFA_ADDRESS))
+    local, peer = (read_address(found.get(IFA_LOCAL)), read_address(found.get(IFA_ADDRESS)))
+    address = local if local is not None else peer
     if address is None or prefixlen > address.max_prefixlen:
         raise DecodeError("ifaddrmsg", address=address, prefixlen=prefixlen)
+    preferred_s, valid_s = _lifetimes(found.get(IFA_CACHEINFO))
     return AddressMessage(
         index=IfIndex(index),
         interface=ip_interface((address, prefixlen)),
+        peer=peer if peer != address else None,
         scope=scope,
         flags=read_u32(found.get(IFA_FLAGS), short_flags),
+        valid_s=valid_s,
+        preferred_s=preferred_s,
     )
 
 
-def dump_addresses(index: IfIndex = IfIndex(0)) -> Request:
+def encode_address(address: AddressMessage) -> bytes:
+    """The payload of RTM_NEWADDR and RTM_DELADDR."""
+    ip = address.interface.ip
+    family = AF_INET if ip.version == 4 else AF_INET6
+    header = IFADDRMSG.pack(
+        family, address.interface.network.prefixlen, address.flags & 0xFF, address.scope, address.index
+    )
+    local = address_attribute(IFA_LOCAL, ip) + address_attribute(IFA_ADDRESS, address.peer or ip)
+    body = header + local + u32_attribute(IFA_FLAGS, address.flags)
+    if address.valid_s is None and address.preferred_s is None:
+        return body
+    valid_s = FOREVER if address.valid_s is None else address.valid_s
+    preferred_s = FOREVER if address.preferred_s is None else address.preferred_s
+    return body + encode_attribute(IFA_CACHEINFO, CACHEINFO.pack(preferred_s, valid_s, 0, 0))
+
+
+def dump_addresses(index: IfIndex = NO_DEVICE) -> Request:
     """All addresses, or those of one device (the kernel filters, on a strict socket)."""
     return dump(RTM_GETADDR, IFADDRMSG.pack(0, 0, 0, 0, index), "list of addresses")
 
 
 def new_address(address: AddressMessage, subject: object = None) -> Request:
     """Add an address; the kernel refuses (EEXIST) when it is there."""
-    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, _body(address), subject)
+    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, encode_address(address), subject)
 
 
 def del_address(address: AddressMessage, subject: object = None) -> Request:
     """Remove an address.  IPv4 routes that use it as their source go without an announcement."""
-    return Request(RTM_DELADDR, 0, _body(address), subject)
+    return Request(RTM_DELADDR, 0, encode_address(address), subject)
 
 
-def _body(address: AddressMessage) -> bytes:
-    ip = address.interface.ip
-    family = AF_INET if ip.version == 4 else AF_INET6
-    header = IFADDRMSG.pack(family, address.interface.network.prefixlen, 0, address.scope, address.index)
-    local = address_attribute(IFA_LOCAL, ip) + address_attribute(IFA_ADDRESS, ip)
-    return header + local + u32_attribute(IFA_FLAGS, address.flags)
+def _lifetimes(value: bytes | None) -> tuple[int | None, int | None]:
+    """(preferred, valid) in seconds."""
+    if value is None:
+        return None, None
+    if len(value) < CACHEINFO.size:
+        raise DecodeError("ifa_cacheinfo", need=CACHEINFO.size, got=len(value))
+    preferred_s, valid_s, _, _ = CACHEINFO.unpack_from(value)
+    return (None if preferred_s == FOREVER else preferred_s, None if valid_s == FOREVER else valid_s)

@@ -5,69 +5,64 @@ include/uapi/linux/veth.h.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Final
 
-from tulle.model.network import IPAddress, MacAddress
-from tulle.wire.netlink import (
-    NLM_F_CREATE,
-    NLM_F_EXCL,
-    Message,
-    Request,
-    encode_attribute,
-    nested,
-    parse_attributes,
-)
+from tulle.errors import DecodeError
+from tulle.model.network import MacAddress
+from tulle.wire.netlink import NLM_F_CREATE, NLM_F_EXCL, Message, Request, encode_attribute, nested, parse_attributes
 from tulle.wire.rtnetlink.parts import (
     AF_BRIDGE,
     AF_UNSPEC,
+    NO_DEVICE,
     RTM_DELLINK,
     RTM_GETLINK,
     RTM_NEWLINK,
     RTM_SETLINK,
     IfIndex,
-    address_attribute,
     dump,
     fixed_part,
     mac_attribute,
-    read_address,
-    read_be16,
     read_mac,
+    read_s32,
     read_text,
     read_u8,
     read_u32,
+    s32_attribute,
     text_attribute,
     u8_attribute,
     u32_attribute,
 )
+from tulle.wire.rtnetlink.vxlan import VxlanInfo, decode_vxlan, encode_vxlan
 
 IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 IFF_UP: Final = 0x1
 IFF_LOOPBACK: Final = 0x8
 IFF_LOWER_UP: Final = 0x10000
 
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_STATS, IFLA_MASTER = 1, 3, 4, 5, 7, 10
-IFLA_PROTINFO, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64 = 12, 16, 18, 20, 23
-IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 26, 28, 29, 37
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_STATS, IFLA_MASTER = (1, 3, 4, 5, 7, 10)
+IFLA_PROTINFO, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64 = (12, 16, 18, 20, 23)
+(IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_PROMISCUITY, IFLA_CARRIER, IFLA_LINK_NETNSID) = 27, 28, 29, 30, 33, 37
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
-IFLA_VXLAN_ID, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LEARNING, IFLA_VXLAN_PORT = 1, 3, 4, 7, 15
-IFLA_VXLAN_LOCAL6, IFLA_VXLAN_GBP = 17, 23
 IFLA_BRPORT_MODE = 4
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
 VETH_INFO_PEER = 1
 RTEXT_FILTER_SKIP_STATS: Final = 1 << 3
+STATISTICS: Final = struct.Struct("=8Q")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VxlanInfo:
-    """IFLA_INFO_DATA of a VXLAN device; ``link`` is the underlay device's index (0: none)."""
+class LinkStatistics:
+    """The device's counters since it was made, without those of its driver.  Source: ``struct rtnl_link_stats64``."""
 
-    vni: int
-    link: IfIndex = IfIndex(0)
-    local: IPAddress | None = None
-    port: int = 8472
-    learning: bool = True
-    gbp: bool = False
+    rx_packets: int
+    tx_packets: int
+    rx_bytes: int
+    tx_bytes: int
+    rx_errors: int
+    tx_errors: int
+    rx_dropped: int
+    tx_dropped: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +70,9 @@ class LinkMessage:
     """A device.
 
     ``kind`` is IFLA_INFO_KIND ("" for a NIC or ``lo``); ``link`` a veth's peer or a tunnel's lower device, and
-    ``link_netnsid`` the namespace id that this index is in (None: this namespace).  ``tx_dropped``
-    and ``rx_dropped`` are 0 when the kernel was asked to skip statistics.
+    ``link_netnsid`` the namespace id that this index is in (None: this namespace; −1: one that
+    has no id here).  ``operstate`` is RFC 2863's as the kernel numbers it (6: up; 0: unknown, as
+    tunnels are).  ``statistics`` is None when the kernel was asked to skip them.
     """
 
     index: IfIndex
@@ -85,20 +81,26 @@ class LinkMessage:
     mtu: int = 0
     mac: MacAddress | None = None
     flags: int = 0
-    master: IfIndex = IfIndex(0)
+    master: IfIndex = NO_DEVICE
     alias: str = ""
-    link: IfIndex = IfIndex(0)
+    link: IfIndex = NO_DEVICE
     link_netnsid: int | None = None
     vxlan: VxlanInfo | None = None
     hairpin: bool = False
     operstate: int = 0
-    rx_dropped: int = 0
-    tx_dropped: int = 0
+    carrier: bool = False
+    promiscuity: int = 0
+    statistics: LinkStatistics | None = None
 
     @property
     def up(self) -> bool:
         """Set up by an administrator, whether or not there is a carrier."""
         return bool(self.flags & IFF_UP)
+
+    @property
+    def lower_up(self) -> bool:
+        """There is a carrier below."""
+        return bool(self.flags & IFF_LOWER_UP)
 
 
 def decode_link(message: Message) -> LinkMessage:
@@ -108,7 +110,6 @@ def decode_link(message: Message) -> LinkMessage:
     info = parse_attributes(found.get(IFLA_LINKINFO, b""))
     kind = read_text(info.get(IFLA_INFO_KIND))
     netnsid = found.get(IFLA_LINK_NETNSID)
-    rx_dropped, tx_dropped = _drops(found.get(IFLA_STATS64, b""))
     return LinkMessage(
         index=IfIndex(index),
         name=read_text(found.get(IFLA_IFNAME)),
@@ -119,13 +120,35 @@ def decode_link(message: Message) -> LinkMessage:
         master=IfIndex(read_u32(found.get(IFLA_MASTER))),
         alias=read_text(found.get(IFLA_IFALIAS)),
         link=IfIndex(read_u32(found.get(IFLA_LINK))),
-        link_netnsid=None if netnsid is None else read_u32(netnsid),
-        vxlan=_vxlan(info.get(IFLA_INFO_DATA, b"")) if kind == "vxlan" else None,
+        link_netnsid=None if netnsid is None else read_s32(netnsid),
+        vxlan=decode_vxlan(info.get(IFLA_INFO_DATA, b"")) if kind == "vxlan" else None,
         hairpin=_hairpin(info),
         operstate=read_u8(found.get(IFLA_OPERSTATE)),
-        rx_dropped=rx_dropped,
-        tx_dropped=tx_dropped,
+        carrier=bool(read_u8(found.get(IFLA_CARRIER))),
+        promiscuity=read_u32(found.get(IFLA_PROMISCUITY)),
+        statistics=_statistics(found.get(IFLA_STATS64)),
     )
+
+
+def encode_link(link: LinkMessage) -> bytes:
+    """The payload of the RTM_NEWLINK with which the kernel announces ``link``: what ``decode_link`` reads."""
+    parts = [
+        IFINFOMSG.pack(AF_UNSPEC, 0, link.index, link.flags, 0),
+        text_attribute(IFLA_IFNAME, link.name),
+        u32_attribute(IFLA_MTU, link.mtu),
+        u8_attribute(IFLA_OPERSTATE, link.operstate),
+        u8_attribute(IFLA_CARRIER, int(link.carrier)),
+        u32_attribute(IFLA_PROMISCUITY, link.promiscuity),
+        _encoded_info(link),
+        b"" if link.mac is None else mac_attribute(IFLA_ADDRESS, link.mac),
+        u32_attribute(IFLA_MASTER, link.master) if link.master else b"",
+        u32_attribute(IFLA_LINK, link.link) if link.link else b"",
+        b"" if link.link_netnsid is None else s32_attribute(IFLA_LINK_NETNSID, link.link_netnsid),
+        text_attribute(IFLA_IFALIAS, link.alias) if link.alias else b"",
+    ]
+    if link.statistics is not None:
+        parts.append(encode_attribute(IFLA_STATS64, STATISTICS.pack(*astuple(link.statistics))))
+    return b"".join(parts)
 
 
 def dump_links(*, statistics: bool = False) -> Request:
@@ -135,22 +158,29 @@ def dump_links(*, statistics: bool = False) -> Request:
     return dump(RTM_GETLINK, body + u32_attribute(IFLA_EXT_MASK, mask), "list of links")
 
 
-def get_link(name: str) -> Request:
-    """One device by name."""
-    body = IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0)
-    mask = u32_attribute(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
-    return Request(RTM_GETLINK, 0, body + mask + text_attribute(IFLA_IFNAME, name), f"link {name}")
+def get_link(device: str | IfIndex, *, statistics: bool = False) -> Request:
+    """One device, by name or index."""
+    mask = u32_attribute(IFLA_EXT_MASK, 0 if statistics else RTEXT_FILTER_SKIP_STATS)
+    if isinstance(device, str):
+        body = IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0) + mask + text_attribute(IFLA_IFNAME, device)
+    else:
+        body = IFINFOMSG.pack(AF_UNSPEC, 0, device, 0, 0) + mask
+    return Request(RTM_GETLINK, 0, body, f"link {device}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSettings:
-    """What can be given at creation and set later; None leaves it as it is."""
+    """What can be given at creation and set later; None leaves it as it is.
+
+    ``master`` 0 frees a port from its bridge, ``alias`` "" removes it; ``group`` is for ``del_links_of_group``.
+    """
 
     mtu: int | None = None
     mac: MacAddress | None = None
     up: bool | None = None
     master: IfIndex | None = None
     alias: str | None = None
+    group: int | None = None
 
     def attributes(self) -> bytes:
         parts = (
@@ -158,6 +188,7 @@ class LinkSettings:
             b"" if self.mac is None else mac_attribute(IFLA_ADDRESS, self.mac),
             b"" if self.master is None else u32_attribute(IFLA_MASTER, self.master),
             b"" if self.alias is None else encode_attribute(IFLA_IFALIAS, self.alias.encode()),
+            b"" if self.group is None else u32_attribute(IFLA_GROUP, self.group),
         )
         return b"".join(parts)
 
@@ -168,12 +199,8 @@ class LinkSettings:
 
 
 def new_vxlan(name: str, vxlan: VxlanInfo, settings: LinkSettings) -> Request:
-    """Make a VXLAN device.
-
-    Over IPv6 it also takes datagrams without a UDP checksum, as RFC 6935 allows, since the peer's
-    kernel may leave it out.
-    """
-    return _new(name, "vxlan", vxlan_data(vxlan), settings)
+    """Make a VXLAN device."""
+    return _new(name, "vxlan", encode_vxlan(vxlan), settings)
 
 
 def new_bridge(name: str, settings: LinkSettings) -> Request:
@@ -186,7 +213,7 @@ def new_veth(
     name: str, settings: LinkSettings, *, peer: str, peer_settings: LinkSettings, peer_netns_fd: int | None = None
 ) -> Request:
     """Make a pair; the peer is created directly in the namespace of ``peer_netns_fd`` (None: this one)."""
-    inner = peer_settings.header(IfIndex(0)) + peer_settings.attributes() + text_attribute(IFLA_IFNAME, peer)
+    inner = peer_settings.header(NO_DEVICE) + peer_settings.attributes() + text_attribute(IFLA_IFNAME, peer)
     if peer_netns_fd is not None:
         inner += u32_attribute(IFLA_NET_NS_FD, peer_netns_fd)
     return _new(name, "veth", nested(VETH_INFO_PEER, inner), settings)
@@ -199,7 +226,7 @@ def set_link(index: IfIndex, settings: LinkSettings, subject: object = None) -> 
 
 def set_vxlan(index: IfIndex, vxlan: VxlanInfo, subject: object = None) -> Request:
     """Change what the kernel can change on a VXLAN device: local address, underlay device, learning."""
-    info = text_attribute(IFLA_INFO_KIND, "vxlan") + nested(IFLA_INFO_DATA, vxlan_data(vxlan))
+    info = text_attribute(IFLA_INFO_KIND, "vxlan") + nested(IFLA_INFO_DATA, encode_vxlan(vxlan))
     return Request(RTM_NEWLINK, 0, IFINFOMSG.pack(AF_UNSPEC, 0, index, 0, 0) + nested(IFLA_LINKINFO, info), subject)
 
 
@@ -222,35 +249,24 @@ def del_link(index: IfIndex, subject: object = None) -> Request:
     return Request(RTM_DELLINK, 0, IFINFOMSG.pack(AF_UNSPEC, 0, index, 0, 0), subject)
 
 
-def vxlan_data(vxlan: VxlanInfo) -> bytes:
-    """IFLA_INFO_DATA of a VXLAN device."""
-    data = u32_attribute(IFLA_VXLAN_ID, vxlan.vni) + u8_attribute(IFLA_VXLAN_LEARNING, int(vxlan.learning))
-    data += encode_attribute(IFLA_VXLAN_PORT, vxlan.port.to_bytes(2, "big"))
-    if vxlan.link:
-        data += u32_attribute(IFLA_VXLAN_LINK, vxlan.link)
-    if vxlan.local is not None:
-        kind = IFLA_VXLAN_LOCAL if vxlan.local.version == 4 else IFLA_VXLAN_LOCAL6
-        data += address_attribute(kind, vxlan.local)
-    return data + (encode_attribute(IFLA_VXLAN_GBP, b"") if vxlan.gbp else b"")
+def del_links_of_group(group: int, subject: object = None) -> Request:
+    """Remove every device of a group: one wait of the kernel's for all, where each ``del_link`` has its own."""
+    return Request(RTM_DELLINK, 0, IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0) + u32_attribute(IFLA_GROUP, group), subject)
 
 
 def _new(name: str, kind: str, data: bytes, settings: LinkSettings) -> Request:
     info = text_attribute(IFLA_INFO_KIND, kind) + nested(IFLA_INFO_DATA, data)
-    body = settings.header(IfIndex(0)) + text_attribute(IFLA_IFNAME, name) + settings.attributes()
+    body = settings.header(NO_DEVICE) + text_attribute(IFLA_IFNAME, name) + settings.attributes()
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body + nested(IFLA_LINKINFO, info), f"link {name}")
 
 
-def _vxlan(payload: bytes) -> VxlanInfo:
-    data = parse_attributes(payload)
-    local = data.get(IFLA_VXLAN_LOCAL) or data.get(IFLA_VXLAN_LOCAL6)
-    return VxlanInfo(
-        vni=read_u32(data.get(IFLA_VXLAN_ID)),
-        link=IfIndex(read_u32(data.get(IFLA_VXLAN_LINK))),
-        local=read_address(local),
-        port=read_be16(data.get(IFLA_VXLAN_PORT)),
-        learning=bool(read_u8(data.get(IFLA_VXLAN_LEARNING))),
-        gbp=IFLA_VXLAN_GBP in data,
-    )
+def _encoded_info(link: LinkMessage) -> bytes:
+    info = text_attribute(IFLA_INFO_KIND, link.kind) if link.kind else b""
+    info += nested(IFLA_INFO_DATA, encode_vxlan(link.vxlan)) if link.vxlan is not None else b""
+    if link.hairpin:
+        info += text_attribute(IFLA_INFO_SLAVE_KIND, "bridge")
+        info += nested(IFLA_INFO_SLAVE_DATA, u8_attribute(IFLA_BRPORT_MODE, 1))
+    return nested(IFLA_LINKINFO, info) if info else b""
 
 
 def _hairpin(info: dict[int, bytes]) -> bool:
@@ -259,6 +275,10 @@ def _hairpin(info: dict[int, bytes]) -> bool:
     return bool(read_u8(parse_attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")).get(IFLA_BRPORT_MODE)))
 
 
-def _drops(stats: bytes) -> tuple[int, int]:
-    """(rx_dropped, tx_dropped) of ``struct rtnl_link_stats64``, its seventh and eighth counters."""
-    return struct.unpack_from("=QQ", stats, 48) if len(stats) >= 64 else (0, 0)
+def _statistics(value: bytes | None) -> LinkStatistics | None:
+    if value is None:
+        return None
+    if len(value) < STATISTICS.size:
+        raise DecodeError("rtnl_link_stats64", need=STATISTICS.size, got=len(value))
+    names = LinkStatistics.__dataclass_fields__
+    return LinkStatistics(**dict(zip(names, STATISTICS.unpack_from(value), strict=True)))

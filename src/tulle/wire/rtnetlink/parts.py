@@ -14,6 +14,8 @@ from tulle.wire.netlink import NLM_F_DUMP, Message, Request, encode_attribute
 IfIndex = NewType("IfIndex", int)
 """An interface's number in one network namespace, for one life of the interface; 0: none."""
 
+NO_DEVICE: Final = IfIndex(0)
+
 AF_UNSPEC: Final = 0
 AF_INET: Final = 2
 AF_BRIDGE: Final = 7
@@ -23,6 +25,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_NEWNSID, RTM_DELNSID, RTM_GETNSID = 88, 89, 90
 RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106
 
@@ -32,7 +35,8 @@ RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE = 9, 11
 RTNLGRP_NEXTHOP = 32
 
 U32: Final = struct.Struct("=I")
-BE16: Final = struct.Struct(">H")
+S32: Final = struct.Struct("=i")
+U16: Final = struct.Struct("=H")
 GENMSG: Final = struct.Struct("=B3x")  # struct rtgenmsg, padded
 
 
@@ -42,6 +46,19 @@ def u8_attribute(kind: int, value: int) -> bytes:
 
 def u32_attribute(kind: int, value: int) -> bytes:
     return encode_attribute(kind, U32.pack(value))
+
+
+def u16_attribute(kind: int, value: int) -> bytes:
+    return encode_attribute(kind, U16.pack(value))
+
+
+def s32_attribute(kind: int, value: int) -> bytes:
+    return encode_attribute(kind, S32.pack(value))
+
+
+def be16_attribute(kind: int, value: int) -> bytes:
+    """A number in network byte order."""
+    return encode_attribute(kind, value.to_bytes(2, "big"))
 
 
 def text_attribute(kind: int, text: str) -> bytes:
@@ -68,6 +85,22 @@ def read_u32(value: bytes | None, default: int = 0) -> int:
     if value is None:
         return default
     number: int = U32.unpack(_sized(value, 4))[0]
+    return number
+
+
+def read_s32(value: bytes | None, default: int = 0) -> int:
+    """The signed number; ``default`` when the attribute is absent.  Raises DecodeError."""
+    if value is None:
+        return default
+    number: int = S32.unpack(_sized(value, 4))[0]
+    return number
+
+
+def read_u16(value: bytes | None, default: int = 0) -> int:
+    """The number; ``default`` when the attribute is absent.  Raises DecodeError."""
+    if value is None:
+        return default
+    number: int = U16.unpack(_sized(value, 2))[0]
     return number
 
 

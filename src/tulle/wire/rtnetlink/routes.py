@@ -14,6 +14,7 @@ from tulle.wire.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
+    Attributes,
     Message,
     Request,
     encode_attribute,
@@ -23,6 +24,7 @@ from tulle.wire.netlink import (
 from tulle.wire.rtnetlink.parts import (
     AF_INET,
     AF_INET6,
+    NO_DEVICE,
     RTM_DELROUTE,
     RTM_GETROUTE,
     RTM_NEWROUTE,
@@ -36,10 +38,10 @@ from tulle.wire.rtnetlink.parts import (
 )
 
 RTMSG: Final = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
-RTA_DST, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS = 1, 3, 4, 5, 6, 7, 8
+(RTA_DST, RTA_SRC, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS) = 1, 2, 3, 4, 5, 6, 7, 8
 RTA_MULTIPATH, RTA_TABLE, RTA_MARK, RTA_VIA, RTA_NH_ID = 9, 15, 16, 18, 30
 RTAX_MTU = 2
-RTNH_F_ONLINK: Final = 4
+RTNH_F_DEAD, RTNH_F_ONLINK, RTNH_F_LINKDOWN = 1, 4, 16
 RTM_F_CLONED: Final = 0x200
 RTM_F_LOOKUP_TABLE: Final = 0x1000
 RTM_F_FIB_MATCH: Final = 0x2000
@@ -66,11 +68,12 @@ class RouteMessage:
     """A route, or the answer to a look-up.
 
     ``multipath``: it has several next hops, which are not decoded; ``nexthop_id`` 0: none.
-    ``cloned``: a cached answer (IPv6), not an entry of a table.
+    ``cloned``: a cached answer (IPv6), not an entry of a table.  ``dead`` and ``linkdown``: the
+    kernel passes it over, because its device is down or without a carrier.
     """
 
     dst: IPNetwork
-    oif: IfIndex = IfIndex(0)
+    oif: IfIndex = NO_DEVICE
     gateway: IPAddress | None = None
     onlink: bool = False
     prefsrc: IPAddress | None = None
@@ -83,11 +86,14 @@ class RouteMessage:
     multipath: bool = False
     nexthop_id: int = 0
     cloned: bool = False
+    tos: int = 0
+    dead: bool = False
+    linkdown: bool = False
 
 
 def decode_route(message: Message) -> RouteMessage:
     """A route from RTM_NEWROUTE or RTM_DELROUTE.  Raises DecodeError."""
-    family, dst_len, _, _, table, protocol, scope, kind, flags = fixed_part(message, RTMSG, "rtmsg")
+    family, dst_len, _, tos, table, protocol, scope, kind, flags = fixed_part(message, RTMSG, "rtmsg")
     found = parse_attributes(message.payload, RTMSG.size)
     metrics = parse_attributes(found.get(RTA_METRICS, b""))
     return RouteMessage(
@@ -105,18 +111,40 @@ def decode_route(message: Message) -> RouteMessage:
         multipath=RTA_MULTIPATH in found,
         nexthop_id=read_u32(found.get(RTA_NH_ID)),
         cloned=bool(flags & RTM_F_CLONED),
+        tos=tos,
+        dead=bool(flags & RTNH_F_DEAD),
+        linkdown=bool(flags & RTNH_F_LINKDOWN),
     )
 
 
-def dump_routes(version: int, *, table: int = RT_TABLE_UNSPEC, oif: IfIndex = IfIndex(0)) -> Request:
-    """All routes of one IP version; the kernel filters by table and device, on a strict socket."""
+def encode_route(route: RouteMessage) -> bytes:
+    """The payload of RTM_NEWROUTE and RTM_DELROUTE; a route with several next hops has none (``multipath``)."""
+    table = route.table if route.table < 256 else RT_TABLE_UNSPEC
+    kind = _KIND_NUMBERS[route.kind]
+    lengths = route.dst.prefixlen, 0
+    what = route.tos, table, route.protocol, route.scope, kind
+    body = RTMSG.pack(_family(route.dst.version), *lengths, *what, _flags(route))
+    body += address_attribute(RTA_DST, route.dst.network_address) + u32_attribute(RTA_TABLE, route.table)
+    body += u32_attribute(RTA_OIF, route.oif) if route.oif else b""
+    body += _encoded_gateway(route)
+    body += address_attribute(RTA_PREFSRC, route.prefsrc) if route.prefsrc is not None else b""
+    body += u32_attribute(RTA_NH_ID, route.nexthop_id) if route.nexthop_id else b""
+    body += u32_attribute(RTA_PRIORITY, route.priority) if route.priority else b""
+    return body + (nested(RTA_METRICS, u32_attribute(RTAX_MTU, route.mtu)) if route.mtu is not None else b"")
+
+
+def dump_routes(version: int, *, table: int = RT_TABLE_UNSPEC, oif: IfIndex = NO_DEVICE) -> Request:
+    """All routes of one IP version; the kernel filters by table and device, on a strict socket.
+
+    A table without routes may not exist yet: the kernel then answers ENOENT.
+    """
     body = RTMSG.pack(_family(version), 0, 0, 0, table if table < 256 else 0, 0, 0, 0, 0)
     body += u32_attribute(RTA_TABLE, table) if table else b""
     return dump(RTM_GETROUTE, body + (u32_attribute(RTA_OIF, oif) if oif else b""), "list of routes")
 
 
 def get_route(
-    dst: IPAddress, *, iif: IfIndex = IfIndex(0), src: IPAddress | None = None, mark: int = 0, fib_match: bool = False
+    dst: IPAddress, *, iif: IfIndex = NO_DEVICE, src: IPAddress | None = None, mark: int = 0, fib_match: bool = False
 ) -> Request:
     """Ask which route a packet takes: the kernel's own look-up.
 
@@ -126,7 +154,7 @@ def get_route(
     src_len = src.max_prefixlen if src is not None else 0
     body = RTMSG.pack(_family(dst.version), dst.max_prefixlen, src_len, 0, 0, 0, 0, 0, flags)
     body += address_attribute(RTA_DST, dst)
-    body += address_attribute(2, src) if src is not None else b""  # RTA_SRC
+    body += address_attribute(RTA_SRC, src) if src is not None else b""
     body += u32_attribute(RTA_IIF, iif) if iif else b""
     body += u32_attribute(RTA_MARK, mark) if mark else b""
     return Request(RTM_GETROUTE, 0, body, f"route to {dst}")
@@ -135,34 +163,12 @@ def get_route(
 def new_route(route: RouteMessage, *, replace: bool = False, subject: object = None) -> Request:
     """Add a route; with ``replace`` the one of the same key gives way in the same step."""
     flags = NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL)
-    return Request(RTM_NEWROUTE, flags, _body(route), subject)
+    return Request(RTM_NEWROUTE, flags, encode_route(route), subject)
 
 
 def del_route(route: RouteMessage, subject: object = None) -> Request:
     """Remove exactly this route."""
-    return Request(RTM_DELROUTE, 0, _body(route), subject)
-
-
-def _body(route: RouteMessage) -> bytes:
-    table = route.table if route.table < 256 else RT_TABLE_UNSPEC
-    flags = RTNH_F_ONLINK if route.onlink else 0
-    body = RTMSG.pack(
-        _family(route.dst.version),
-        route.dst.prefixlen,
-        0,
-        0,
-        table,
-        route.protocol,
-        route.scope,
-        _KIND_NUMBERS[route.kind],
-        flags,
-    )
-    body += address_attribute(RTA_DST, route.dst.network_address) + u32_attribute(RTA_TABLE, route.table)
-    body += u32_attribute(RTA_OIF, route.oif) if route.oif else b""
-    body += _encoded_gateway(route)
-    body += address_attribute(RTA_PREFSRC, route.prefsrc) if route.prefsrc is not None else b""
-    body += u32_attribute(RTA_PRIORITY, route.priority) if route.priority else b""
-    return body + (nested(RTA_METRICS, u32_attribute(RTAX_MTU, route.mtu)) if route.mtu is not None else b"")
+    return Request(RTM_DELROUTE, 0, encode_route(route), subject)
 
 
 def _encoded_gateway(route: RouteMessage) -> bytes:
@@ -173,8 +179,13 @@ def _encoded_gateway(route: RouteMessage) -> bytes:
     return encode_attribute(RTA_VIA, struct.pack("=H", _family(route.gateway.version)) + route.gateway.packed)
 
 
-def _gateway(found: dict[int, bytes]) -> IPAddress | None:
-    via = found.get(RTA_VIA)
+def _flags(route: RouteMessage) -> int:
+    marks = ((route.onlink, RTNH_F_ONLINK), (route.dead, RTNH_F_DEAD), (route.linkdown, RTNH_F_LINKDOWN))
+    return sum(flag for is_set, flag in (*marks, (route.cloned, RTM_F_CLONED)) if is_set)
+
+
+def _gateway(found: Attributes) -> IPAddress | None:
+    via = found.get(RTA_VIA)  # struct rtvia: u16 family, address
     return read_address(found.get(RTA_GATEWAY)) if via is None else read_address(via[2:])
 
 
@@ -184,8 +195,8 @@ def _network(family: int, value: bytes | None, prefixlen: int) -> IPNetwork:
         address = ip_address("0.0.0.0" if family == AF_INET else "::")
     try:
         return ip_network((address, prefixlen))
-    except ValueError as error:
-        raise DecodeError("rtmsg", dst=str(address), dst_len=prefixlen) from error
+    except ValueError:
+        raise DecodeError("rtmsg", dst=str(address), dst_len=prefixlen) from None
 
 
 def _family(version: int) -> int:
