@@ -8,10 +8,11 @@ plans (agent, CNI attachment, lab) hands ``diff`` one function ``object → Stan
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from tulle.model.network import IPAddress, IPNetwork, MacAddress
 from tulle.model.objects import (
+    RTPROT_KERNEL,
     RTPROT_TULLE,
     Address,
     ChainAccept,
@@ -39,6 +40,8 @@ class Standing(Enum):
     """Made by the kernel as a consequence of something else: never touched, never reported."""
 
 
+_ROUTES: Final = {RTPROT_TULLE: Standing.OURS, RTPROT_KERNEL: Standing.KERNEL}
+
 Judge: TypeAlias = Callable[[KernelObject], Standing]
 
 
@@ -60,7 +63,7 @@ class NodeOwnership:
             case Link():
                 return self._link(obj)
             case Route():
-                return Standing.OURS if obj.protocol == RTPROT_TULLE else Standing.FOREIGN
+                return _ROUTES.get(obj.protocol, Standing.FOREIGN)
             case Address():
                 return self._address(obj)
             case Neighbor():

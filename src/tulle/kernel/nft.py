@@ -21,15 +21,20 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from tulle.errors import DecodeError, KernelError, Unsupported
+from tulle.kernel.netlink_socket import NETLINK_NETFILTER, NetlinkSocket
 from tulle.kernel.netns import run_in
 from tulle.model.change import Create, Delete, Step
 from tulle.model.network import DroppingChain
 from tulle.model.objects import ChainAccept, ChainAcceptKey, KernelObject, NftTable, NftTableKey
 from tulle.wire import nft
+from tulle.wire.netlink import Request
 
 T = TypeVar("T")
 
 TIMEOUT_S: Final = 10.0
+NFGENMSG: Final = struct.Struct("=BBH")  # family, version, res_id
+NFT_MSG_GETGEN: Final = 10 << 8 | 16
+"""Subsystem nf_tables, message GETGEN.  Source: nfnetlink.h, nf_tables.h."""
 LEGACY_TABLES: Final = Path("/proc/thread-self/net/ip_tables_names")
 _LEGACY_RULE: Final = re.compile(
     rf'-A FORWARD -(?P<way>[sd]) (?P<network>[0-9./]+) -m comment --comment "{nft.FORWARD_MARK}" -j ACCEPT'
@@ -48,12 +53,32 @@ class ToolFailure(Exception):
 class NftEngine:
     """One namespace's packet filter.  Not for concurrent calls of ``apply``."""
 
-    def __init__(self, netns: int | None, generation: Callable[[], int | None]) -> None:
+    def __init__(
+        self, netns: int | None, generation: Callable[[], int | None], close: Callable[[], None] = lambda: None
+    ) -> None:
         """``generation`` answers the ruleset's generation; None when the kernel does not tell."""
         self._netns = netns
+        self._close = close
         self._generation = generation
         self._known: dict[tuple[str, ...], bytes] = {}
         self._known_generation: int | None = None
+
+    @classmethod
+    def open(cls, netns: int | None) -> "NftEngine":
+        """The engine of one namespace (None: this thread's)."""
+        sock = NetlinkSocket.open(netns, protocol=NETLINK_NETFILTER)
+
+        def generation() -> int | None:
+            try:
+                return decode_generation(sock.ask(Request(NFT_MSG_GETGEN, 0, NFGENMSG.pack(0, 0, 0), "nft")).payload)
+            except KernelError:
+                return None
+
+        return cls(netns, generation, sock.close)
+
+    def close(self) -> None:
+        """Release the socket."""
+        self._close()
 
     async def observe(self, keys: Iterable[NftTableKey | ChainAcceptKey]) -> list[KernelObject]:
         """The objects of ``keys`` that are there.  Raises Unsupported without nft, KernelError when it fails."""
@@ -186,7 +211,7 @@ class NftEngine:
 
 def decode_generation(payload: bytes) -> int | None:
     """The generation that an NFT_MSG_NEWGEN carries.  Source: nfnetlink.h, nf_tables.h (NFTA_GEN_ID, big-endian)."""
-    offset = struct.calcsize("=BBH")
+    offset = NFGENMSG.size
     while offset + 8 <= len(payload):
         length, kind = struct.unpack_from("=HH", payload, offset)
         if length < 4:

@@ -17,6 +17,8 @@ RTPROT_KERNEL: Final = 2
 RTPROT_TULLE: Final = 116
 """The route protocol number that marks a route as ours (0x74, "t")."""
 RT_TABLE_MAIN: Final = 254
+IP6_RT_PRIO_USER: Final = 1024
+"""The metric that the kernel gives an IPv6 route without one.  Source: include/uapi/linux/ipv6_route.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class Route:
 
     @property
     def key(self) -> RouteKey:
-        return RouteKey(self.dst, self.table, self.metric)
+        return RouteKey(self.dst, self.table, self.metric or (IP6_RT_PRIO_USER if self.dst.version == 6 else 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,5 +288,16 @@ def device_of(key: ObjectKey) -> str | None:
     match key:
         case AddressKey() | NeighborKey() | FdbKey():
             return key.device
-        case LinkKey() | RouteKey() | SysctlKey() | NftTableKey() | ChainAcceptKey():
+        case SysctlKey():
+            return _sysctl_device(key)
+        case LinkKey() | RouteKey() | NftTableKey() | ChainAcceptKey():
+            return None
+
+
+def _sysctl_device(key: SysctlKey) -> str | None:
+    """``net/ipv6/conf/flannel.1/accept_ra`` is flannel.1's; ``all`` and ``default`` are the namespace's."""
+    match key.path.split("/"):
+        case ["net", _, "conf" | "neigh", device, _] if device not in {"all", "default"}:
+            return device
+        case _:
             return None
