@@ -39,7 +39,7 @@ NODE = IPv4Address("192.168.64.12")
         pytest.param(Link(name="eth0", kind=OtherKind()), Standing.FOREIGN, id="a NIC"),
         pytest.param(Route(dst=SUBNET, device="flannel.1", via=GATEWAY), Standing.OURS, id="a route of our protocol"),
         pytest.param(Route(dst=SUBNET, device="eth0", protocol=3), Standing.FOREIGN, id="a route of another protocol"),
-        pytest.param(Route(dst=SUBNET, device="flannel.1", protocol=RTPROT_KERNEL), Standing.FOREIGN, id="a connected route"),
+        pytest.param(Route(dst=SUBNET, device="flannel.1", protocol=RTPROT_KERNEL), Standing.KERNEL, id="a connected route"),
         pytest.param(Address(device="flannel.1", interface=ip_interface("10.244.1.0/32")), Standing.OURS, id="a VTEP address"),
         pytest.param(Address(device="flannel.1", interface=ip_interface("10.244.1.7/32")), Standing.FOREIGN, id="a host's address"),
         pytest.param(Address(device="flannel.1", interface=ip_interface("10.9.0.0/32")), Standing.FOREIGN, id="outside the overlay"),
