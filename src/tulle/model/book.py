@@ -1,0 +1,119 @@
+"""From lease events to the lease book, and the rule for leases that vanish without a delete.
+
+An explicit delete acts at once.  An absence is only a hint: a store that was wiped, restored
+from an old backup or replaced shows the same emptiness as nodes that really left.  When a
+snapshot looks like that, the leases that it lacks are *held* for an hour: still in use, reported,
+and gone when their time is over or when the store says so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, TypeVar, assert_never
+
+from tulle.model.lease import Garbled, Gone, HeldLease, Lease, LeaseBook, LeaseEvent, LeaseKey, Put, Snapshot
+
+HOLD_NS: Final = 3_600 * 1_000_000_000
+MASS_COUNT: Final = 3
+MASS_SHARE: Final = 0.3
+
+V = TypeVar("V")
+
+
+def fold(book: LeaseBook, event: LeaseEvent, now_ns: int, own_key: LeaseKey) -> tuple[LeaseBook, frozenset[LeaseKey]]:
+    """The book after ``event``, and the keys whose claim is another one now.
+
+    Before the first snapshot every other event is ignored.  ``now_ns`` is the caller's clock and
+    dates what is held.  A key is in ``leases`` or in ``held``, never in both.  Costs one copy of
+    a dict; a snapshot is linear.
+    """
+    if isinstance(event, Snapshot):
+        return _after_snapshot(book, event, now_ns, own_key)
+    if not book.synced:
+        return book, frozenset()
+    match event:
+        case Put(lease, revision):
+            same = book.leases.get(lease.key) == lease
+            after = replace(
+                book,
+                revision=revision,
+                leases=book.leases if same else {**book.leases, lease.key: lease},
+                held=_without(book.held, lease.key),
+                undecodable=_without(book.undecodable, lease.key),
+            )
+            return after, frozenset() if same else frozenset({lease.key})
+        case Gone(key, revision):
+            after = replace(
+                book,
+                revision=revision,
+                leases=_without(book.leases, key),
+                held=_without(book.held, key),
+                undecodable=_without(book.undecodable, key),
+            )
+            return after, frozenset({key}) if key in book.leases or key in book.held else frozenset()
+        case Garbled(entry, revision):
+            return replace(book, revision=revision, undecodable={**book.undecodable, entry.key: entry}), frozenset()
+        case _:
+            assert_never(event)
+
+
+def expire_held(book: LeaseBook, now_ns: int) -> tuple[LeaseBook, frozenset[LeaseKey]]:
+    """The book without the held leases whose time is over, and their keys."""
+    over = frozenset(key for key, held in book.held.items() if held.until_ns <= now_ns)
+    if not over:
+        return book, over
+    return replace(book, held={key: held for key, held in book.held.items() if key not in over}), over
+
+
+def _after_snapshot(
+    book: LeaseBook, event: Snapshot, now_ns: int, own_key: LeaseKey
+) -> tuple[LeaseBook, frozenset[LeaseKey]]:
+    undecodable = {entry.key: entry for entry in event.undecodable}
+    leases = {lease.key: lease for lease in event.leases}
+    # A key that cannot be read now keeps its last good value.
+    leases |= {key: book.leases[key] for key in undecodable if key in book.leases}
+    present = leases.keys() | undecodable.keys()
+    absent = book.leases.keys() - present
+    held = {key: old for key, old in book.held.items() if key not in leases}
+    if _looks_wiped(book, event, absent, own_missing=own_key not in present):
+        held |= {key: HeldLease(book.leases[key], now_ns + HOLD_NS) for key in absent if key != own_key}
+    after = LeaseBook(
+        synced=True,
+        cluster_id=event.cluster_id,
+        revision=event.revision,
+        leases=leases,
+        held=held,
+        undecodable=undecodable,
+    )
+    return after, _differences(book, after)
+
+
+def _looks_wiped(
+    book: LeaseBook, event: Snapshot, absent: frozenset[LeaseKey] | set[LeaseKey], own_missing: bool
+) -> bool:
+    """Did the store lose its memory, rather than so many nodes their leases?"""
+    if not book.synced:
+        return False
+    another_store = event.cluster_id != book.cluster_id or event.revision < book.revision
+    too_many = len(absent) > MASS_COUNT and len(absent) > MASS_SHARE * len(book.leases)
+    return another_store or own_missing or too_many
+
+
+def _differences(before: LeaseBook, after: LeaseBook) -> frozenset[LeaseKey]:
+    """Keys whose lease, or whose being held, differs."""
+    leases = {key for key, lease in after.leases.items() if before.leases.get(key) != lease}
+    gone = before.leases.keys() - after.leases.keys()
+    return frozenset(leases | gone | (before.held.keys() ^ after.held.keys()))
+
+
+def _without(mapping: Mapping[LeaseKey, V], key: LeaseKey) -> Mapping[LeaseKey, V]:
+    if key not in mapping:
+        return mapping
+    smaller = dict(mapping)
+    del smaller[key]
+    return smaller
+
+
+def in_force(book: LeaseBook, key: LeaseKey) -> Lease | None:
+    """The claim that counts for ``key``: the store's, else the held one, else None."""
+    held = book.held.get(key)
+    return book.leases.get(key) or (held.lease if held is not None else None)
