@@ -1,0 +1,178 @@
+"""The control socket: the agent's end, and ``ask`` for the commands that talk to it.
+
+Root and the agent's own user may connect; each connection is one question.  A slow or silent
+client costs one of a bounded number of places, for a bounded time.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import stat
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from tulle.errors import ConfigError, DecodeError, TulleError
+from tulle.wire.control import (
+    LENGTH,
+    CniRequest,
+    JsonObject,
+    decode_json,
+    decode_length,
+    decode_request,
+    encode_cni_answer,
+    encode_frame,
+    encode_json,
+    encode_verb,
+)
+
+log = logging.getLogger(__name__)
+
+CniHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
+Verb = Callable[[JsonObject], Awaitable[JsonObject]]
+
+CONNECTIONS: Final = 64
+READ_TIMEOUT_S: Final = 5.0
+ANSWER_LIMIT: Final = 64 << 20
+UCRED: Final = struct.Struct("=iII")  # pid, uid, gid; source: unix(7)
+
+
+class AgentAnswer(TulleError):
+    """An error that the agent answered; its line is already whole."""
+
+
+class ControlServer:
+    """Serves ``path``: ``verbs`` by name for JSON requests, ``cni`` for plugin executions."""
+
+    def __init__(self, path: Path, cni: CniHandler, verbs: Mapping[str, Verb]) -> None:
+        self._path, self._cni, self._verbs = path, cni, verbs
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen.  Raises ConfigError: another agent does, or something that is no socket is in the way."""
+        self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _clear_the_way(self._path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            sock.bind(str(self._path))
+        except OSError as error:
+            sock.close()
+            raise ConfigError(f"socket {self._path}", error.strerror or "cannot be made") from error
+        finally:
+            os.umask(before)
+        self._server = await asyncio.start_unix_server(self._accept, sock=sock, backlog=1024)
+
+    async def close(self) -> None:
+        """Stop listening, end what is still asked, remove the socket."""
+        if self._server is not None:
+            self._server.close()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._clients) >= CONNECTIONS or not _may_ask(writer):
+            writer.close()
+            return
+        self._clients.add(task)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+                await self._serve(reader, writer)
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                body = await reader.readexactly(decode_length(await reader.readexactly(LENGTH.size)))
+            request = decode_request(body)
+        except DecodeError as error:
+            writer.write(encode_frame(encode_json(_error(error))))
+            await writer.drain()
+            return
+        if isinstance(request, CniRequest):
+            writer.write(encode_cni_answer(*await self._cni(request.environment, request.stdin)))
+        else:
+            writer.write(encode_frame(encode_json(await self._answer(request.body))))
+        await writer.drain()
+
+    async def _answer(self, request: JsonObject) -> JsonObject:
+        verb = self._verbs.get(str(request.get("verb")))
+        try:
+            if verb is None:
+                raise ConfigError(f"verb {request.get('verb')}", f"must be one of {', '.join(self._verbs)}")
+            return await verb(request)
+        except TulleError as error:
+            return _error(error)
+        except Exception:  # one question must not end the daemon
+            log.exception("control request %s failed", request.get("verb"))
+            return {"error": {"line": "agent: failed on this request: see its log"}}
+
+
+def ask(path: Path, request: JsonObject, timeout_s: float) -> JsonObject:
+    """The agent's answer.  Raises TulleError: no agent there, no answer in time, or the agent's own error."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect(str(path))
+            sock.sendall(encode_verb(request))
+            answer = decode_json(_exactly(sock, decode_length(_exactly(sock, LENGTH.size), ANSWER_LIMIT)))
+        except TimeoutError:
+            raise AgentAnswer(f"agent: no answer on {path} in {timeout_s:g} s: see its log") from None
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise AgentAnswer(f"agent: not running (nothing answers on {path}): start it with tulled") from None
+        except OSError as error:
+            raise AgentAnswer(f"agent: {path}: {error.strerror or error}: run as the agent's user, or root") from None
+    if "error" in answer:
+        raise AgentAnswer(str(answer["error"]["line"]))
+    return answer
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = sock.recv(size - len(parts))
+        if not part:
+            raise ConnectionResetError("closed the connection")
+        parts += part
+    return bytes(parts)
+
+
+def _error(error: TulleError) -> JsonObject:
+    return {"error": {"line": str(error)}}
+
+
+def _clear_the_way(path: Path) -> None:
+    """Remove the socket of an agent that is gone.  Raises ConfigError when it is not gone, or no socket."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ConfigError(f"socket {path}", "something that is not a socket is in its place", "move it away")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(1.0)
+        try:
+            sock.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except OSError:
+            pass
+    raise ConfigError(f"socket {path}", "another agent serves it", "stop that one, or choose another --root")
+
+
+def _may_ask(writer: asyncio.StreamWriter) -> bool:
+    """Root and our own user only.  Source: unix(7), SO_PEERCRED."""
+    sock = writer.get_extra_info("socket")
+    _, uid, _ = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
+    return uid in {0, os.geteuid()}

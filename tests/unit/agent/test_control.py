@@ -1,0 +1,149 @@
+"""The control socket: questions and answers, and what it does with strangers and nonsense."""
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tulle.agent.control import AgentAnswer, ControlServer, JsonObject, ask
+from tulle.errors import ConfigError
+from tulle.wire.control import CniRequest, decode_json, encode_cni, encode_frame
+
+
+async def echo(request: JsonObject) -> JsonObject:
+    return {"echo": request.get("text")}
+
+
+async def refuse(_: JsonObject) -> JsonObject:
+    raise ConfigError("pod x", "must exist")
+
+
+async def break_down(_: JsonObject) -> JsonObject:
+    raise ZeroDivisionError
+
+
+async def plugin(environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+    return 7, environment["CNI_COMMAND"].encode() + b":" + stdin
+
+
+def served(path: Path) -> ControlServer:
+    return ControlServer(path, plugin, {"echo": echo, "refuse": refuse, "break": break_down})
+
+
+async def asked(path: Path, request: JsonObject) -> JsonObject:
+    return await asyncio.to_thread(ask, path, request, 5.0)
+
+
+async def raw(path: Path, data: bytes) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(data)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def test_a_question_is_answered(tmp_path: Path) -> None:
+    async def story() -> JsonObject:
+        server = served(tmp_path / "agent.sock")
+        await server.start()
+        try:
+            return await asked(tmp_path / "agent.sock", {"verb": "echo", "text": "豆腐"})
+        finally:
+            await server.close()
+
+    assert asyncio.run(story()) == {"echo": "豆腐"}
+    assert not (tmp_path / "agent.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("request_", "line"),
+    [
+        ({"verb": "refuse"}, "pod x: must exist"),
+        ({"verb": "nonsense"}, "must be one of echo"),
+        ({"verb": "break"}, "failed on this request"),
+    ],
+)
+def test_an_error_is_one_line_for_the_asker(tmp_path: Path, request_: JsonObject, line: str) -> None:
+    async def story() -> None:
+        server = served(tmp_path / "agent.sock")
+        await server.start()
+        try:
+            await asked(tmp_path / "agent.sock", request_)
+        finally:
+            await server.close()
+
+    with pytest.raises(AgentAnswer, match=line):
+        asyncio.run(story())
+
+
+def test_a_plugin_execution_gets_its_exit_code_and_output(tmp_path: Path) -> None:
+    async def story() -> bytes:
+        server = served(tmp_path / "agent.sock")
+        await server.start()
+        try:
+            return await raw(tmp_path / "agent.sock", encode_cni(CniRequest({"CNI_COMMAND": "ADD"}, b"{\0}")))
+        finally:
+            await server.close()
+
+    assert asyncio.run(story()) == encode_frame(b"\x07ADD:{\0}")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", encode_frame(b"X"), encode_frame(b"J[]"), encode_frame(b"CA=1\0")])
+def test_nonsense_is_answered_as_such(tmp_path: Path, data: bytes) -> None:
+    async def story() -> bytes:
+        server = served(tmp_path / "agent.sock")
+        await server.start()
+        try:
+            return await raw(tmp_path / "agent.sock", data)
+        finally:
+            await server.close()
+
+    assert "malformed" in decode_json(asyncio.run(story())[4:])["error"]["line"]
+
+
+def test_the_socket_is_private_and_a_dead_agents_socket_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "agent.sock"
+    path.parent.mkdir()
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(str(path))
+    dead.close()
+
+    async def story() -> int:
+        server = served(path)
+        await server.start()
+        try:
+            return stat.S_IMODE(os.lstat(path).st_mode)
+        finally:
+            await server.close()
+
+    assert asyncio.run(story()) == 0o600
+
+
+def test_a_living_agents_socket_is_left_to_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        first = served(tmp_path / "agent.sock")
+        await first.start()
+        try:
+            await served(tmp_path / "agent.sock").start()
+        finally:
+            await first.close()
+
+    with pytest.raises(ConfigError, match="another agent"):
+        asyncio.run(story())
+
+
+def test_a_file_in_the_sockets_place_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    path.write_text("precious")
+    with pytest.raises(ConfigError, match="not a socket"):
+        asyncio.run(served(path).start())
+    assert path.read_text() == "precious"
+
+
+def test_no_agent_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(AgentAnswer, match="start it with tulled"):
+        ask(tmp_path / "agent.sock", {"verb": "status"}, 1.0)
