@@ -1,0 +1,245 @@
+"""Which leases to believe.  Whatever comes from the store is a stranger's claim until it passes here.
+
+Two kinds of rule.  *Alone*: a lease against the configuration, the host and our own lease.
+*Among each other*: two leases that claim one subnet, or one VTEP MAC; the older one stays.  The
+second kind makes a lease's fate depend on others, but only on those that it shares a claim with:
+an event re-judges that small circle and nothing else.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from tulle.model.book import in_force
+from tulle.model.lease import Lease, LeaseBook, LeaseKey
+from tulle.model.network import Host, IPAddress, IPNetwork, MacAddress, NetworkConfig, SubnetPool, Vxlan
+
+Claim: TypeAlias = IPNetwork | tuple[int, MacAddress]
+"""What only one peer may have: a subnet, or a MAC among the VTEPs of one IP version."""
+
+NO_MAC: Final = MacAddress("00:00:00:00:00:00")
+BROADCAST: Final = IPv4Address("255.255.255.255")
+THIS_NETWORK: Final = IPv4Network("0.0.0.0/8")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A lease that is not believed, and the rule that it breaks, in one line."""
+
+    key: LeaseKey
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """The leases to program, and the refused ones with their reasons, by key.
+
+    ``holders`` says which peer has each claim; it is what makes the next admission cheap.
+    """
+
+    peers: Mapping[LeaseKey, Lease] = field(default_factory=lambda: MappingProxyType({}))
+    refusals: tuple[Refusal, ...] = ()
+    holders: Mapping[Claim, LeaseKey] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def admit(
+    book: LeaseBook,
+    config: NetworkConfig,
+    host: Host,
+    own: Lease,
+    previous: Admission | None = None,
+    changed: frozenset[LeaseKey] | None = None,
+) -> Admission:
+    """Judge the leases of ``book``, held ones included, and leave out our own.
+
+    A reservation that no node has taken yet is neither a peer nor refused.  With ``previous``
+    (the admission of an earlier book, same other arguments) and ``changed`` (the keys that differ
+    since) only those and whoever shares a claim with them are judged again; the result is the
+    same as from scratch.
+    """
+    judge = _Judge.of(config, host, own)
+    if previous is None or changed is None:
+        previous, circle = Admission(), book.leases.keys() | book.held.keys()
+    else:
+        circle = _circle(book, judge, previous, changed)
+    peers, holders = dict(previous.peers), dict(previous.holders)
+    for key in circle:
+        for claim in judge.claims(peers.pop(key, None)):
+            del holders[claim]
+    rules = {refusal.key: refusal.rule for refusal in previous.refusals if refusal.key not in circle}
+    for lease in _by_age(book, circle):
+        if lease.key == own.key or _is_untaken_reservation(lease):
+            continue
+        claims = judge.claims(lease)
+        rule = judge.fault(lease) or _clash(claims, holders)
+        if rule is not None:
+            rules[lease.key] = rule
+            continue
+        peers[lease.key] = lease
+        holders |= dict.fromkeys(claims, lease.key)
+    return Admission(peers=peers, refusals=tuple(Refusal(key, rules[key]) for key in sorted(rules)), holders=holders)
+
+
+def _circle(book: LeaseBook, judge: "_Judge", previous: Admission, changed: frozenset[LeaseKey]) -> set[LeaseKey]:
+    """``changed``, and every lease that shares a claim with one of them, before or now, or with such a one."""
+    refused = {refusal.key: judge.claims(in_force(book, refusal.key)) for refusal in previous.refusals}
+    circle: set[LeaseKey] = set()
+    fresh = set(changed)
+    while fresh:
+        circle |= fresh
+        contested = {
+            claim
+            for key in fresh
+            for lease in (previous.peers.get(key), in_force(book, key))
+            for claim in judge.claims(lease)
+        }
+        fresh = {previous.holders[claim] for claim in contested if claim in previous.holders}
+        fresh |= {key for key, claims in refused.items() if not contested.isdisjoint(claims)}
+        fresh -= circle
+    return circle
+
+
+def _by_age(book: LeaseBook, keys: Iterable[LeaseKey]) -> list[Lease]:
+    """Who may choose first: the older lease; a held one, which is only remembered, after all others."""
+    found = [lease for key in keys if (lease := in_force(book, key)) is not None]
+    return sorted(found, key=lambda lease: (lease.key in book.held, lease.created, lease.key))
+
+
+def _is_untaken_reservation(lease: Lease) -> bool:
+    return lease.expires_at_ns is None and not lease.backend_type and lease.vtep_mac is None
+
+
+def _clash(claims: Iterable[Claim], holders: Mapping[Claim, LeaseKey]) -> str | None:
+    """The claim that an older lease has already."""
+    for claim in claims:
+        if claim in holders:
+            what = f"VTEP MAC {claim[1]}" if isinstance(claim, tuple) else f"subnet {claim}"
+            return f"{what} is the older lease {holders[claim]}'s"
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Family:
+    """One IP version of the network, and what is ours in it."""
+
+    pool: SubnetPool
+    own_subnet: IPNetwork | None
+    own_mac: MacAddress | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """One IP version of a lease, which the network has too."""
+
+    family: _Family
+    subnet: IPNetwork
+    public_ip: IPAddress | None
+    mac: MacAddress | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judge:
+    """The rules that a lease meets by itself.  A family that the network lacks is neither judged nor claimed."""
+
+    backend: Vxlan
+    four: _Family | None
+    six: _Family | None
+    overlay: tuple[IPNetwork, ...]
+    connected: tuple[IPNetwork, ...]
+    own_ips: frozenset[IPAddress | None]
+
+    @classmethod
+    def of(cls, config: NetworkConfig, host: Host, own: Lease) -> "_Judge":
+        pool4, pool6, underlay = config.pool4, config.pool6, host.underlay
+        return cls(
+            backend=config.backend,
+            four=_Family(pool=pool4, own_subnet=own.subnet, own_mac=own.vtep_mac) if pool4 else None,
+            six=_Family(pool=pool6, own_subnet=own.subnet6, own_mac=own.vtep_mac6) if pool6 else None,
+            overlay=config.networks,
+            connected=host.connected,
+            own_ips=frozenset((own.public_ip, own.public_ip6, underlay.address, underlay.address6)),
+        )
+
+    def claims(self, lease: Lease | None) -> tuple[Claim, ...]:
+        """What nobody else may have beside this lease."""
+        if lease is None:
+            return ()
+        sides = self._sides(lease)
+        macs = ((side.subnet.version, side.mac) for side in sides if side.mac is not None)
+        return (*(side.subnet for side in sides), *macs)
+
+    def fault(self, lease: Lease) -> str | None:
+        """The first rule that the lease breaks; None when it breaks none."""
+        sides = self._sides(lease)
+        if not sides:
+            return "claims no subnet of a family that the network has"
+        if lease.backend_type != "vxlan":
+            return f"backend {lease.backend_type or '(none)'} is not vxlan"
+        if lease.vni != self.backend.vni:
+            return f"VNI {lease.vni} is not {self.backend.vni}"
+        for side in sides:
+            rule = self._subnet_fault(side) or self._address_fault(side) or _mac_fault(side)
+            if rule is not None:
+                return rule
+        return None
+
+    def _sides(self, lease: Lease) -> list[_Side]:
+        sides: list[_Side] = []
+        if lease.subnet is not None and self.four is not None:
+            sides.append(_Side(family=self.four, subnet=lease.subnet, public_ip=lease.public_ip, mac=lease.vtep_mac))
+        if lease.subnet6 is not None and self.six is not None:
+            sides.append(_Side(family=self.six, subnet=lease.subnet6, public_ip=lease.public_ip6, mac=lease.vtep_mac6))
+        return sides
+
+    def _subnet_fault(self, side: _Side) -> str | None:
+        pool, subnet = side.family.pool, side.subnet
+        if subnet.prefixlen != pool.subnet_len:
+            return f"subnet {subnet} is not a /{pool.subnet_len}"
+        if not int(pool.first.network_address) <= int(subnet.network_address) <= int(pool.last.network_address):
+            return f"subnet {subnet} is not between {pool.first} and {pool.last}"
+        if subnet == side.family.own_subnet:
+            return f"subnet {subnet} is our own"
+        for prefix in self.connected:
+            if prefix.version == subnet.version and prefix.overlaps(subnet):
+                return f"subnet {subnet} overlaps {prefix}, which this host is connected to"
+        return None
+
+    def _address_fault(self, side: _Side) -> str | None:
+        ip = side.public_ip
+        if ip is None:
+            return f"IPv{side.subnet.version} subnet without a public address"
+        if ip in self.own_ips:
+            return f"public address {ip} is our own"
+        if _is_special(ip):
+            return f"public address {ip} is not a host's"
+        for network in self.overlay:
+            if ip in network:
+                return f"public address {ip} is inside the overlay {network}"
+        if any(
+            prefix.version == 4 and prefix.prefixlen < 31 and ip == prefix.broadcast_address
+            for prefix in self.connected
+        ):
+            return f"public address {ip} is a broadcast address"
+        return None
+
+
+def _is_special(ip: IPAddress) -> bool:
+    """Not one host's own address: a packet to it goes nowhere, to us, or to many."""
+    if ip.is_loopback or ip.is_multicast or ip.is_unspecified or ip.is_link_local or ip == BROADCAST:
+        return True
+    return ip in THIS_NETWORK if isinstance(ip, IPv4Address) else ip.ipv4_mapped is not None
+
+
+def _mac_fault(side: _Side) -> str | None:
+    mac = side.mac
+    if mac is None:
+        return f"IPv{side.subnet.version} subnet without a VTEP MAC"
+    if mac == NO_MAC:
+        return "VTEP MAC is zero"
+    if int(mac[:2], 16) & 1:
+        return f"VTEP MAC {mac} is a group's"
+    if mac == side.family.own_mac:
+        return f"VTEP MAC {mac} is our own"
+    return None
