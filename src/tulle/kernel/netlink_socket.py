@@ -4,12 +4,11 @@ The kernel works while the request is sent and the answers wait in the receive b
 calls cost the event loop only what the kernel itself takes.  Source: netlink(7).
 """
 
-import os
 import select
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from errno import EINTR, ENOBUFS
+from errno import EINTR, EMSGSIZE, ENOBUFS, ETIMEDOUT
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +32,8 @@ SOL_NETLINK: Final = 270
 NETLINK_ADD_MEMBERSHIP, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 1, 10, 11, 12
 SO_RCVBUFFORCE: Final = 33
 RECEIVE_BUFFER: Final = 4 << 20
-RECEIVE_SIZE: Final = 256 << 10
+RECEIVE_SIZE: Final = 64 << 10
+"""Twice the largest datagram that the kernel makes of a dump; acknowledgements are small."""
 DUMP_TRIES: Final = 8
 ANSWER_TIMEOUT_S: Final = 10.0
 
@@ -47,7 +47,9 @@ class NetlinkSocket:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._portid: int = sock.getsockname()[0]
         self._seq = 0
+        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
 
     @classmethod
     def open(
@@ -60,7 +62,7 @@ class NetlinkSocket:
     ) -> "NetlinkSocket":
         """Open in ``netns`` (None: where this thread is), subscribed to the multicast ``groups``.
 
-        Raises KernelError.
+        Raises KernelError; ConfigError: no such namespace.
         """
         try:
             with nullcontext() if netns is None else inside(netns):
@@ -71,12 +73,20 @@ class NetlinkSocket:
                     sock.setsockopt(SOL_NETLINK, option, 1)
             sock.setblocking(False)
             sock.bind((0, 0))
-            for group in groups:
-                with suppress(OSError):  # a group that this kernel lacks announces nothing
-                    sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
         except OSError as error:
             raise KernelError(error.errno or 0, "netlink socket") from error
-        return cls(sock)
+        opened = cls(sock)
+        opened.subscribe(groups)
+        return opened
+
+    def subscribe(self, groups: Iterable[int]) -> None:
+        """Follow multicast groups too; one that this kernel lacks announces nothing.
+
+        A socket that follows groups is for ``receive``: what is announced while it asks something is not kept.
+        """
+        for group in groups:
+            with suppress(OSError):
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -125,7 +135,7 @@ class NetlinkSocket:
         self._seq += 1
         self._send(request.encode(self._seq), request)
         for message in self._answers(request):
-            if message.seq != self._seq:
+            if not self._is_answer(message):
                 continue
             if message.kind == NLMSG_ERROR:
                 ack = decode_ack(message)
@@ -150,7 +160,7 @@ class NetlinkSocket:
         found: list[Message] = []
         whole = True
         for message in self._answers(request):
-            if message.seq != self._seq:
+            if not self._is_answer(message):
                 continue
             whole = whole and not message.flags & NLM_F_DUMP_INTR
             if message.kind in {NLMSG_ERROR, NLMSG_DONE}:
@@ -173,12 +183,15 @@ class NetlinkSocket:
                 break  # let others run; the rest waits in the buffer
         return found
 
+    def _is_answer(self, message: Message) -> bool:
+        """To the last request, not an announcement or what remained of an earlier one."""
+        return message.seq == self._seq and message.pid == self._portid
+
     def _answers(self, request: Request) -> Iterator[Message]:
         while True:
             buffer = self._read(request.subject)
             if buffer is None:
-                if not select.select([self._socket], [], [], ANSWER_TIMEOUT_S)[0]:
-                    raise KernelError(EINTR, request.subject, "the kernel does not answer")
+                self._wait(request.subject)
                 continue
             yield from iter_messages(buffer)
 
@@ -188,17 +201,26 @@ class NetlinkSocket:
         except OSError as error:
             raise KernelError(error.errno or 0, request.subject) from error
 
+    def _wait(self, subject: object) -> None:
+        """Until something can be read.  Requests are answered before ``sendto`` returns: this is for lost answers."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        if not poll.poll(ANSWER_TIMEOUT_S * 1000):
+            raise KernelError(ETIMEDOUT, subject, "the kernel does not answer")
+
     def _read(self, subject: object) -> bytes | None:
         """One datagram of the kernel's; None when nothing waits."""
         try:
-            buffer, sender = self._socket.recvfrom(RECEIVE_SIZE)
+            size, sender = self._socket.recvfrom_into(self._buffer, 0, socket.MSG_TRUNC)
         except BlockingIOError:
             return None
         except OSError as error:
             if error.errno == ENOBUFS:
                 raise Overflow(f"{subject}: netlink receive buffer overflowed") from error
             raise KernelError(error.errno or 0, subject) from error
-        return buffer if sender[0] == 0 else b""  # only the kernel speaks here
+        if size > len(self._buffer):
+            raise KernelError(EMSGSIZE, subject, f"an answer of {size} bytes")
+        return bytes(self._buffer[:size]) if sender[0] == 0 else b""  # only the kernel speaks here
 
 
 def _enlarge(sock: socket.socket, size: int) -> None:

@@ -31,11 +31,10 @@ NS_GET_NSTYPE: Final = 0xB703
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def open_namespace(netns: Path) -> int:
-    """A descriptor of the network namespace at ``netns``.
+def open_path(netns: Path) -> int:
+    """A descriptor of the network namespace at ``netns``; the caller closes it.
 
-    Never blocks on what is not one (a FIFO), never follows a link to elsewhere than it names.
-    Raises ConfigError: no such file, or not a network namespace.
+    Never blocks on what is not one (a FIFO).  Raises ConfigError: no such file, or not a network namespace.
     """
     try:
         descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -50,10 +49,15 @@ def open_namespace(netns: Path) -> int:
 def is_network_namespace(netns: Path) -> bool:
     """Is the file at ``netns`` a network namespace?"""
     try:
-        os.close(open_namespace(netns))
+        os.close(open_path(netns))
     except ConfigError:
         return False
     return True
+
+
+def own() -> Path:
+    """The path of this thread's network namespace, good for other threads too, as long as this one lives there."""
+    return Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net")
 
 
 def identify(netns: Path = OWN) -> tuple[int, int]:
@@ -63,7 +67,10 @@ def identify(netns: Path = OWN) -> tuple[int, int]:
 
 
 def enter(namespace: Path | int) -> None:
-    """Move this *thread* into a namespace of any kind, for good.  Raises KernelError."""
+    """Move this *thread* into a namespace of any kind, for good.
+
+    Raises KernelError; OSError when there is nothing at the path.
+    """
     if isinstance(namespace, int):
         _call("setns", namespace, 0, subject=f"namespace {namespace}")
         return
@@ -76,19 +83,17 @@ def enter(namespace: Path | int) -> None:
 
 @contextmanager
 def inside(netns: Path | int) -> Iterator[None]:
-    """Run the body with this *thread* in ``netns``.  Never await inside.
+    """Run the body with this *thread* in the network namespace ``netns``.  Never await inside.
 
-    A socket stays in the namespace it was opened in: open here, use anywhere.
+    A socket stays in the namespace it was opened in: open here, use anywhere.  Comes home
+    whatever the body does.  Raises ConfigError: no such namespace; KernelError: not allowed in.
     """
-    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        enter(netns)
+    with _opened(netns) as target, _opened(OWN) as home:
+        _set_netns(target, netns)
         try:
             yield
         finally:
-            enter(home)
-    finally:
-        os.close(home)
+            _set_netns(home, "home")
 
 
 def run_in(netns: Path | int, function: Callable[[], T]) -> T:
@@ -101,7 +106,8 @@ def run_in(netns: Path | int, function: Callable[[], T]) -> T:
 
     def work() -> None:
         try:
-            enter(netns)
+            with _opened(netns) as target:
+                _set_netns(target, netns)
             results.append(function())
         except BaseException as error:  # carried to the caller's thread, whatever it is
             errors.append(error)
@@ -115,15 +121,19 @@ def run_in(netns: Path | int, function: Callable[[], T]) -> T:
 
 
 def create(name: str, folder: Path = NETNS_FOLDER) -> Path:
-    """Make a namespace called ``name``; its path.  Raises ConfigError: the name is taken."""
-    _share(folder)
-    path = folder / name
+    """Make a namespace called ``name``; its path.  The kernel keeps it until ``delete``, or its last user, ends it.
+
+    Raises ConfigError: the name is taken, or none that a file can have; KernelError: not allowed.
+    """
+    path = _named(name, folder)
+    with _refusals(f"make namespace {name}"):
+        _share(folder)
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        except FileExistsError:
+            raise ConfigError(f"namespace {name}", "the name is already in use", f"see {folder}") from None
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-    except FileExistsError:
-        raise ConfigError(f"namespace {name}", "the name is already in use", f"see {folder}") from None
-    try:
-        _in_new_thread(lambda: _bind_new(path))
+        run_in(OWN, lambda: _bind_new(path))
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -131,11 +141,14 @@ def create(name: str, folder: Path = NETNS_FOLDER) -> Path:
 
 
 def delete(name: str, folder: Path = NETNS_FOLDER) -> None:
-    """Remove the name; the kernel removes the namespace with its last user.  That it is gone is success."""
-    path = folder / name
+    """Remove the name; the kernel removes the namespace with its last user.  That it is gone is success.
+
+    Raises KernelError.
+    """
+    path = _named(name, folder)
     _libc.umount2(os.fsencode(path), MNT_DETACH)  # EINVAL when it was never bound: the file goes all the same
-    with suppress(FileNotFoundError):
-        path.unlink()
+    with _refusals(f"remove namespace {name}"):
+        path.unlink(missing_ok=True)
 
 
 def remove_folder(folder: Path) -> None:
@@ -148,9 +161,10 @@ def remove_folder(folder: Path) -> None:
 
 
 def enter_user_namespace() -> None:
-    """Make this process root of its own user, mount and network namespaces.
+    """Make this process root of its own user, mount and network namespaces, with its mounts private.
 
-    Needs a process with one thread.  Raises Unsupported where user namespaces are forbidden.
+    Needs a process with one thread.  Raises Unsupported where user namespaces are forbidden: some
+    hosts refuse them, others grant them without their powers.
     """
     uid, gid = os.geteuid(), os.getegid()
     try:
@@ -158,15 +172,13 @@ def enter_user_namespace() -> None:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        _mount(b"none", Path("/"), MS_REC | MS_PRIVATE, "user namespace")
     except (KernelError, OSError) as error:
         remedy = (
             "run as root, or allow them (sysctl user.max_user_namespaces, "
-            "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
+            "kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
         )
         raise Unsupported(f"user namespaces ({error})", remedy) from None
-    mount_private = _libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
-    if mount_private != 0:
-        raise KernelError(ctypes.get_errno(), "mount namespace")
 
 
 def _is_network_namespace(descriptor: int) -> bool:
@@ -178,27 +190,66 @@ def _is_network_namespace(descriptor: int) -> bool:
         raise
 
 
+@contextmanager
+def _refusals(subject: object) -> Iterator[None]:
+    """What the file system refuses the body is a KernelError about ``subject``."""
+    try:
+        yield
+    except OSError as error:
+        raise KernelError(error.errno or 0, subject) from None
+
+
+def _named(name: str, folder: Path) -> Path:
+    if not name or len(name) > 255 or name in {".", ".."} or "/" in name or "\0" in name:
+        raise ConfigError(f"namespace {name[:80]!r}", "a name has 1 to 255 characters, none of them a slash")
+    return folder / name
+
+
 def _share(folder: Path) -> None:
-    """Make ``folder`` a mount of its own that is shared, so that a name removed here is removed everywhere."""
+    """Make ``folder`` a mount of its own that is shared, so that a name removed here is removed everywhere.
+
+    One at a time, as ``ip netns`` does it: two at once would mount it twice.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-    target = os.fsencode(folder)
-    if _libc.mount(b"", target, b"none", MS_SHARED | MS_REC, None) == 0:
-        return
-    if ctypes.get_errno() != EINVAL:
-        raise KernelError(ctypes.get_errno(), f"share {folder}")
-    for flags in (MS_BIND | MS_REC, MS_SHARED | MS_REC):  # EINVAL: not a mount yet
-        if _libc.mount(target, target, b"none", flags, None) != 0:
-            raise KernelError(ctypes.get_errno(), f"share {folder}")
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _try_mount(b"", folder, MS_SHARED | MS_REC) == EINVAL:  # not a mount yet
+            _mount(os.fsencode(folder), folder, MS_BIND | MS_REC, f"share {folder}")
+        _mount(b"", folder, MS_SHARED | MS_REC, f"share {folder}")
+    finally:
+        os.close(lock)
 
 
 def _bind_new(path: Path) -> None:
     _call("unshare", CLONE_NEWNET, subject=f"namespace {path.name}")
-    if _libc.mount(os.fsencode(OWN), os.fsencode(path), b"none", MS_BIND, None) != 0:
-        raise KernelError(ctypes.get_errno(), f"bind namespace {path}")
+    _mount(os.fsencode(OWN), path, MS_BIND, f"bind namespace {path}")
 
 
-def _in_new_thread(function: Callable[[], None]) -> None:
-    run_in(OWN, function)
+@contextmanager
+def _opened(netns: Path | int) -> Iterator[int]:
+    """A descriptor for the body; one that was given stays open."""
+    descriptor = netns if isinstance(netns, int) else open_path(netns)
+    try:
+        yield descriptor
+    finally:
+        if not isinstance(netns, int):
+            os.close(descriptor)
+
+
+def _set_netns(descriptor: int, subject: object) -> None:
+    _call("setns", descriptor, CLONE_NEWNET, subject=f"enter namespace {subject}")
+
+
+def _mount(source: bytes, target: Path, flags: int, subject: object) -> None:
+    errno = _try_mount(source, target, flags)
+    if errno:
+        raise KernelError(errno, subject)
+
+
+def _try_mount(source: bytes, target: Path, flags: int) -> int:
+    """The errno; 0 is success."""
+    return 0 if _libc.mount(source, os.fsencode(target), b"none", flags, None) == 0 else ctypes.get_errno()
 
 
 def _call(name: str, *arguments: int, subject: object) -> None:

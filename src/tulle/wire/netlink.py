@@ -35,6 +35,7 @@ NLA_TYPE_MASK: Final = 0x3FFF
 NLMSGERR_ATTR_MSG: Final = 1
 
 HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr: len, type, flags, seq, pid
+ERROR: Final = struct.Struct("=i")  # struct nlmsgerr: −errno, then the request's header
 ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr: len, type
 
 Attributes: TypeAlias = Mapping[int, bytes]
@@ -136,7 +137,7 @@ def decode_ack(message: Message) -> Ack:
     """
     if len(message.payload) < 4:
         raise DecodeError("netlink acknowledgement", length=len(message.payload))
-    errno = -int.from_bytes(message.payload[:4], "little" if struct.pack("=H", 1) == b"\1\0" else "big", signed=True)
+    errno: int = -ERROR.unpack_from(message.payload)[0]
     if not message.flags & NLM_F_ACK_TLVS:
         return Ack(errno, message.seq)
     offset = _echo_end(message) if message.kind == NLMSG_ERROR else 4
