@@ -8,23 +8,17 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
-from tulle.errors import KernelError, ProcessFailed, Unsupported
+from tulle.errors import ProcessFailed, TulleError
 from tulle.kernel.netns import enter, enter_user_namespace
 from tulle.lab.processes import identify
 from tulle.lab.state import Process
 
-REMEDY: Final = (
-    "user namespaces are not allowed: run as root (sudo), or allow them "
-    "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
-)
-
-
 def start_holder(record: Callable[[Process], None]) -> Process:
     """Start the holder; it lives on only once ``record`` has returned.
 
-    Raises Unsupported: user namespaces are forbidden here.
+    Raises ProcessFailed: user namespaces are forbidden here.
     """
     gate, key = os.pipe2(os.O_CLOEXEC)
     answer, voice = os.pipe2(os.O_CLOEXEC)
@@ -38,7 +32,7 @@ def start_holder(record: Callable[[Process], None]) -> Process:
         process = identify(pid)
         if reply != "ready" or process is None:
             os.waitpid(pid, 0)
-            raise Unsupported("a lab without root", f"{REMEDY}: {reply}".rstrip(": "))
+            raise ProcessFailed("a lab without root", reply or "its first process ended at once")
         record(process)
         os.write(key, b"!")
         return process
@@ -71,7 +65,7 @@ def _hold(gate: int, voice: int) -> NoReturn:
         os.setsid()
         enter_user_namespace()
         os.write(voice, b"ready")
-    except (KernelError, OSError) as error:
+    except (TulleError, OSError) as error:
         os.write(voice, str(error).encode())
         os._exit(1)
     if os.read(gate, 1):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from tulle.errors import ConfigError
+from tulle.kernel import netns
 from tulle.lab import leases, wires
 from tulle.lab.agents import Serve
 from tulle.lab.folder import LabFolder
@@ -88,10 +89,12 @@ def tear_down(lab: Lab) -> None:
     state = lab.state
     if state.boot_id == boot_id():  # of another boot nothing but files is left
         end_all(state.agents.values(), GRACE_S)
-        if lab.entered or not state.rootless:
+        if not state.rootless:
             lab.delete_namespaces(state.namespaces)
         if state.holder is not None:
             end_all([state.holder], GRACE_S)  # the namespaces whose names only it shows go with it
+    if state.rootless:
+        netns.remove_folder(lab.folder.netns(state.name))
     lab.folder.remove(state.name)
 
 

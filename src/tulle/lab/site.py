@@ -1,7 +1,6 @@
 """A lab at work: its state as it stands in the file, and the namespaces that it lists."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,8 +18,6 @@ class Lab:
 
     folder: LabFolder
     state: LabState
-    entered: bool = False
-    """Is this process in the lab's user and mount namespaces?"""
 
     @property
     def name(self) -> str:
@@ -42,7 +39,6 @@ class Lab:
         """Join a rootless lab's user namespace; nothing to do as root."""
         if self.state.holder is not None:
             enter_holder(self.state.holder.pid)
-            self.entered = True
 
     def make_namespaces(self, names: Sequence[str]) -> None:
         """Make the namespaces of these nodes and pods.
@@ -54,7 +50,7 @@ class Lab:
             full = namespace_name(self.name, name)
             try:
                 netns.create(full, self.folder.netns(self.name))
-            except FileExistsError:
+            except ConfigError:
                 others = tuple(other for other in self.state.namespaces if other != full)
                 self.note(replace(self.state, namespaces=others))
                 raise ConfigError(full, "is already there and belongs to no lab", "choose another --name") from None
@@ -62,5 +58,4 @@ class Lab:
     def delete_namespaces(self, names: Sequence[str]) -> None:
         """Delete these, by full name; the kernel removes what is in them."""
         for name in names:
-            with suppress(FileNotFoundError):
-                netns.delete(name, self.folder.netns(self.name))
+            netns.delete(name, self.folder.netns(self.name))
