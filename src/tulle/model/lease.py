@@ -68,12 +68,17 @@ class Undecodable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything that the store holds at ``revision``; yielded first, and again whenever a watch cannot resume."""
+    """Everything that the store holds at ``revision``; yielded first, and again whenever a watch cannot resume.
+
+    ``expired``: keys whose lease expired within the last 24 h and that nobody holds since.  They
+    are given out last, since the node that lost one may still be serving pods there.
+    """
 
     cluster_id: str
     revision: int
     leases: tuple[Lease, ...]
     undecodable: tuple[Undecodable, ...] = ()
+    expired: frozenset[LeaseKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
