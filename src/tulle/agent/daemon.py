@@ -7,6 +7,7 @@ path stays up, the lease stays in the store until it expires or ``tulle leave`` 
 import asyncio
 import logging
 import os
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -15,6 +16,7 @@ from tulle.agent.control import ControlServer
 from tulle.agent.identity import node_identity
 from tulle.agent.keeper import LeaseKeeper, Offer
 from tulle.agent.node import Node
+from tulle.agent.notify import READY, notify
 from tulle.agent.options import AgentOptions
 from tulle.agent.reconciler import Reconciler, observe_host
 from tulle.agent.verbs import control_verbs
@@ -167,6 +169,7 @@ async def _follow_kernel(node: Node) -> None:
 async def _control_server(node: Node) -> AsyncIterator[ControlServer]:
     server = ControlServer(node.options.paths.socket, node.cni_handler(), control_verbs(node))
     await server.start()
+    notify(os.environ, READY)
     try:
         yield server
     finally:
