@@ -6,7 +6,7 @@ command line prints it as ``tulle: <line>``.
 """
 
 import os
-from errno import ENODEV, ENOENT, ENXIO, ESRCH
+from errno import EADDRNOTAVAIL, ENODEV, ENOENT, ENXIO, ESRCH
 from typing import Final
 
 EXIT_YES: Final = 0
@@ -75,7 +75,7 @@ class KernelError(TulleError):
     @property
     def target_missing(self) -> bool:
         """The object is not there: success, if we were deleting it."""
-        return self.errno in {ENOENT, ESRCH, ENODEV, ENXIO}
+        return self.errno in {ENOENT, ESRCH, ENODEV, ENXIO, EADDRNOTAVAIL}
 
 
 class Unsupported(TulleError):
