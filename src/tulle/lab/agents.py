@@ -6,7 +6,10 @@ can outlive a killed ``up`` unrecorded.  What an agent does is ``agent/``'s busi
 
 import gc
 import os
+import select
 import signal
+import socket
+import struct
 import sys
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -15,14 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
+from tulle.agent.notify import READY
 from tulle.agent.options import AgentOptions
-from tulle.errors import EXIT_COULD_NOT, EXIT_YES, TulleError
+from tulle.errors import EXIT_COULD_NOT, EXIT_YES, ProcessFailed, TulleError
 from tulle.kernel.netns import enter
 from tulle.lab.processes import identify
 from tulle.lab.state import Process
 
 LOG_FILE: Final = "var/log/tulled.log"
-COMM = Path("/proc/self/comm")
+EAR: Final = ".ready"
+COMM: Final = Path("/proc/self/comm")
+UCRED: Final = struct.Struct("=iII")
+"""pid, uid, gid.  Source: unix(7)."""
 Serve: TypeAlias = Callable[[AgentOptions], None]
 """Be an agent with these options, log to stderr, return when told to end."""
 
@@ -50,9 +57,41 @@ class Forked:
         return ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brood:
+    """Agents that were forked together, by node.  ``ear`` hears each say that it is ready (sd_notify)."""
+
+    agents: Mapping[str, Forked]
+    ear: socket.socket
+    begin: Callable[[], None]
+    """Let them begin, once: their numbers are in the state."""
+
+    def as_they_serve(self, timeout_s: float) -> Generator[str]:
+        """The nodes, each once its agent has a lease and answers.
+
+        Raises ProcessFailed: one ended instead, or some said nothing for ``timeout_s``.
+        """
+        nodes = {agent.process.pid: node for node, agent in self.agents.items()}
+        pipes = {agent.last_words: node for node, agent in self.agents.items()}
+        poller = select.poll()
+        for fd in (self.ear.fileno(), *pipes):
+            poller.register(fd, select.POLLIN)
+        while nodes:
+            events = poller.poll(timeout_s * 1000)
+            if not events:
+                raise ProcessFailed(f"agent of {min(nodes.values())}", f"not ready after {timeout_s:g} s")
+            for fd, _ in events:
+                if fd in pipes:
+                    reason = self.agents[pipes[fd]].reason()
+                    raise ProcessFailed(f"agent of {pipes[fd]}", reason or "ended at once")
+                node = nodes.pop(_hear(self.ear), None)
+                if node is not None:
+                    yield node
+
+
 @contextmanager
-def forked(orders: Sequence[Order], serve: Serve) -> Generator[tuple[Mapping[str, Forked], Callable[[], None]]]:
-    """Fork one process per order; yields them by node, and what lets them begin.
+def forked(orders: Sequence[Order], serve: Serve, home: Path) -> Generator[Brood]:
+    """Fork one process per order; a socket in ``home`` hears from them.
 
     Call it while no other thread runs.  An agent that was not let begin ends with the block;
     the others live on.
@@ -62,9 +101,11 @@ def forked(orders: Sequence[Order], serve: Serve) -> Generator[tuple[Mapping[str
     gc.freeze()  # what is imported stays shared with every agent
     agents: dict[str, Forked] = {}
     try:
-        for order in orders:
-            agents[order.node] = _fork(order, serve, gate, key)
-        yield agents, lambda: _open_gate(key, len(orders))
+        with _listening(home / EAR) as ear:
+            for order in orders:
+                parents = (key, ear.fileno(), *(agent.last_words for agent in agents.values()))
+                agents[order.node] = _fork(order, serve, gate, parents)
+            yield Brood(agents=agents, ear=ear, begin=lambda: _open_gate(key, len(orders)))
     finally:
         gc.unfreeze()
         for fd in (gate, key, *(agent.last_words for agent in agents.values())):
@@ -76,17 +117,43 @@ def log_file(root: Path) -> Path:
     return root / LOG_FILE
 
 
+@contextmanager
+def _listening(path: Path) -> Generator[socket.socket]:
+    """A socket that is told the sender's number by the kernel.  Source: unix(7), SO_PASSCRED."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as ear:
+        path.unlink(missing_ok=True)
+        ear.bind(str(path))
+        ear.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        os.environ["NOTIFY_SOCKET"] = str(path)
+        try:
+            yield ear
+        finally:
+            del os.environ["NOTIFY_SOCKET"]
+            path.unlink(missing_ok=True)
+
+
+def _hear(ear: socket.socket) -> int:
+    """Who said that it is ready; 0: something else was said."""
+    message, credentials, _, _ = ear.recvmsg(256, socket.CMSG_SPACE(UCRED.size))
+    if message != READY.encode() or not credentials:
+        return 0
+    pid, _, _ = UCRED.unpack(credentials[0][2][: UCRED.size])
+    return int(pid)
+
+
 def _open_gate(key: int, agents: int) -> None:
     os.write(key, b"!" * agents)
 
 
-def _fork(order: Order, serve: Serve, gate: int, key: int) -> Forked:
+def _fork(order: Order, serve: Serve, gate: int, parents: Sequence[int]) -> Forked:
+    """Fork one; the descriptors ``parents`` are not for the child, and the gate would never see the parent's end."""
     words, mouth = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        os.close(key)  # or the gate would never see the parent's end
+        for fd in parents:
+            os.close(fd)
         _be_agent(order, serve, gate, mouth)
     os.close(mouth)
     process = identify(pid)

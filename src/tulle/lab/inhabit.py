@@ -3,10 +3,11 @@
 Waiting is the agents' own ``wait`` verb, answered by the pass that converged; nothing is polled.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Any, Final
 
 from tulle.agent.control import ask
 from tulle.agent.options import AgentOptions
@@ -21,7 +22,6 @@ from tulle.lab.topology import LabNode
 from tulle.lab.underlay import NODE_DEVICE
 from tulle.plan.desired import Settings
 
-T = TypeVar("T")
 READY_S: Final = 60
 THREADS: Final = 8
 """At once: more do not help, since the work is the agents' own."""
@@ -34,13 +34,15 @@ def inhabit(lab: Lab, nodes: Sequence[LabNode], serve: Serve) -> None:
     """
     for node in nodes:
         lab.node_root(node).mkdir(mode=0o755)
-    with forked([_order(lab, node) for node in nodes], serve) as (agents, begin):
-        lab.note(replace(lab.state, agents=lab.state.agents | {name: agent.process for name, agent in agents.items()}))
-        begin()
-        everyone = list(lab.state.nodes)
-        settle = [(lambda node=node: _settle(lab, node, agents)) for node in nodes]
-        pods = [pod for pods in _all_done(settle) for pod in pods]
-        _all_done([(lambda node=node: _know_all(lab, node, agents)) for node in everyone])
+    with forked([_order(lab, node) for node in nodes], serve, lab.folder.home(lab.name)) as brood:
+        processes = {node: agent.process for node, agent in brood.agents.items()}
+        lab.note(replace(lab.state, agents=lab.state.agents | processes))
+        brood.begin()
+        with _pool() as pool:
+            settling = {name: pool.submit(_settle, lab, name) for name in brood.as_they_serve(READY_S)}
+            knowing = [pool.submit(_know_all, lab, node, brood.agents) for node in lab.state.nodes]
+            _finish([*settling.values(), *knowing])
+    pods = [pod for node in nodes for pod in settling[node.name].result()]
     lab.note(replace(lab.state, ready=True, pods=(*lab.state.pods, *pods)))
 
 
@@ -54,20 +56,16 @@ def _order(lab: Lab, node: LabNode) -> Order:
     return Order(node=node.name, netns=lab.netns(node.name), options=options)
 
 
-def _settle(lab: Lab, node: LabNode, agents: Mapping[str, Forked]) -> list[PodRecord]:
-    """Attach a node's pods, as soon as its agent has a lease."""
-    _wait(lab, node, agents, peers=0)
-    plugin = find_plugin()
+def _settle(lab: Lab, name: str) -> list[PodRecord]:
+    """Attach a node's pods, one after another as its runtime would."""
+    node, plugin = lab.state.node(name), find_plugin()
     with inside(lab.netns(node.name)):
         return [attach(plugin, _attachment(lab, node, pod)) for pod in node.pods]
 
 
 def _know_all(lab: Lab, node: LabNode, agents: Mapping[str, Forked]) -> None:
     """Wait until a node's agent has every other node in the kernel."""
-    _wait(lab, node, agents, peers=len(lab.state.nodes) - 1)
-
-
-def _wait(lab: Lab, node: LabNode, agents: Mapping[str, Forked], peers: int) -> None:
+    peers = len(lab.state.nodes) - 1
     socket = AgentOptions(root=lab.node_root(node)).paths.socket
     try:
         answer = ask(socket, {"verb": "wait", "peers": peers, "timeout_s": READY_S}, timeout_s=READY_S + 5)
@@ -100,13 +98,17 @@ def _attachment(lab: Lab, node: LabNode, pod: str) -> Attachment:
     )
 
 
-def _all_done(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """The results, in order; the first failure surfaces at once, and what has not begun never does."""
+@contextmanager
+def _pool() -> Generator[ThreadPoolExecutor]:
+    """Threads whose unfinished work does not hold up an error or an interrupt."""
     pool = ThreadPoolExecutor(THREADS)
     try:
-        futures: list[Future[T]] = [pool.submit(job) for job in jobs]
-        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-            future.result()
-        return [future.result() for future in futures]
+        yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _finish(futures: Sequence[Future[Any]]) -> None:
+    """Return when all are done; the first failure surfaces at once."""
+    for future in as_completed(futures):
+        future.result()

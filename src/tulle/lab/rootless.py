@@ -15,6 +15,7 @@ from tulle.kernel.netns import enter, enter_user_namespace
 from tulle.lab.processes import identify
 from tulle.lab.state import Process
 
+
 def start_holder(record: Callable[[Process], None]) -> Process:
     """Start the holder; it lives on only once ``record`` has returned.
 
