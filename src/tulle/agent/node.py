@@ -3,11 +3,15 @@
 import logging
 from dataclasses import dataclass, field
 
+from tulle.agent.control import CniHandler
 from tulle.agent.identity import Identity
 from tulle.agent.keeper import LeaseKeeper
 from tulle.agent.options import AgentOptions
 from tulle.agent.reconciler import Reconciler
 from tulle.agent.status import NodeStatus
+from tulle.cni.attach import PodNetwork
+from tulle.cni.server import CniServer
+from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.port import Kernel
 from tulle.plan.desired import pod_mtu
 from tulle.plan.intent import Intent
@@ -55,6 +59,17 @@ class Node:
             started_ns=self.started_ns,
             pid=self.pid,
         )
+
+    def cni_handler(self) -> CniHandler:
+        """What the control socket calls for plugin executions."""
+        return CniServer(self.kernel, LinuxKernel.open, self.options.paths.networks, self.pod_network).handle
+
+    def pod_network(self) -> PodNetwork | None:
+        """What pods of this node need to know; None before the node has taken its place."""
+        inputs = self.reconciler.intent.desired.inputs
+        if not self.reconciler.report.passes:
+            return None
+        return PodNetwork(subnet=inputs.own.subnet, subnet6=inputs.own.subnet6, mtu=pod_mtu(inputs))
 
     def write_subnet_env(self, intent: Intent) -> None:
         """Keep flannel's file true, written only when it differs."""

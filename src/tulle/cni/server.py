@@ -14,7 +14,7 @@ from pathlib import Path
 from tulle.cni.attach import Attachment, PodNetwork, attachment, host_device, judge
 from tulle.cni.ipam import Addresses
 from tulle.errors import ConfigError, KernelError, TulleError
-from tulle.kernel.netns import identify, open_namespace
+from tulle.kernel.netns import identify, open_path
 from tulle.kernel.port import Kernel
 from tulle.model.change import Delete, Plan
 from tulle.model.objects import BridgeKind, Link, LinkKey
@@ -171,7 +171,7 @@ class CniServer:
 
     def _open(self, netns: str) -> Kernel:
         try:
-            descriptor = open_namespace(Path(netns))
+            descriptor = open_path(Path(netns))
         except ConfigError as error:
             raise CniError(BAD_NETNS, f"CNI_NETNS {netns}", error.rule) from None
         try:

@@ -45,6 +45,13 @@ def requests(step: Step, indexes: Indexes, peer_netns_fd: int | None = None) -> 
             return (_remove(obj, indexes, step),)
 
 
+def after_creation(link: Link, index: IfIndex, subject: object) -> tuple[Request, ...]:
+    """What RTM_NEWLINK passes over when it makes a device, and takes from one that is there."""
+    alias = (links.set_link(index, links.LinkSettings(alias=link.alias), subject),) if link.alias else ()
+    hairpin = (links.set_hairpin(index, on=True, subject=subject),) if link.hairpin else ()
+    return alias + hairpin
+
+
 def index_of(name: str | None, indexes: Indexes, subject: object) -> IfIndex:
     """The device's index.  Raises KernelError (ENODEV)."""
     if name not in indexes:
@@ -120,7 +127,7 @@ def _remove(obj: KernelObject, indexes: Indexes, step: Step) -> Request:
 
 def _settings(link: Link, indexes: Indexes) -> links.LinkSettings:
     master = _master(link, indexes) if link.master else None
-    return links.LinkSettings(mtu=link.mtu, mac=link.mac, up=link.up, master=master, alias=link.alias)
+    return links.LinkSettings(mtu=link.mtu, mac=link.mac, up=link.up, master=master)
 
 
 def _master(link: Link, indexes: Indexes) -> IfIndex | None:

@@ -11,10 +11,10 @@ from typing import Final, TypeVar
 
 from tulle.errors import KernelError, Unsupported
 from tulle.kernel import decode, sysctl
-from tulle.kernel.encode import requests
+from tulle.kernel.encode import after_creation, requests
 from tulle.kernel.monitor import Monitor
 from tulle.kernel.netlink_socket import NetlinkSocket
-from tulle.kernel.netns import open_namespace
+from tulle.kernel.netns import open_path
 from tulle.kernel.nft import NftEngine
 from tulle.model.change import Create, Delete, Outcome, Plan, Step
 from tulle.model.network import DroppingChain
@@ -57,7 +57,7 @@ class LinuxKernel:
     def open(cls, netns: Path | int | None = None) -> "LinuxKernel":
         """The kernel of ``netns`` (None: this thread's namespace).  Raises KernelError, ConfigError."""
         if isinstance(netns, Path):
-            descriptor: int | None = open_namespace(netns)
+            descriptor: int | None = open_path(netns)
         else:
             descriptor = None if netns is None else os.dup(netns)
         try:
@@ -105,11 +105,20 @@ class LinuxKernel:
         """Addresses, routes, neighbours and FDB entries, as few dumps as the scope allows."""
         found: list[KernelObject] = []
         for request in _dumps(scope, names):
-            messages = self._socket.dump(request)
+            messages = self._dump(request)
             for start in range(0, len(messages), 2048):
                 found += _decoded(messages[start : start + 2048], names)
                 await asyncio.sleep(0)  # ten thousand entries take longer than the loop may be held
         return found
+
+    def _dump(self, request: Request) -> list[Message]:
+        """The answer; nothing when the device or the table that it is about is not there (any more)."""
+        try:
+            return self._socket.dump(request)
+        except KernelError as error:
+            if error.target_missing:
+                return []
+            raise
 
     # -- apply ------------------------------------------------------------------------
 
@@ -167,12 +176,12 @@ class LinuxKernel:
         peer: int | None = None
         try:
             if isinstance(step, Create) and isinstance(link.kind, VethKind) and link.kind.peer_netns is not None:
-                peer = open_namespace(Path(link.kind.peer_netns))
+                peer = open_path(Path(link.kind.peer_netns))
             for request in requests(step, self._indexes(), peer):
                 self._socket.run(request)
-            if isinstance(step, Create) and link.hairpin:
-                index = self._indexes()[link.name]
-                self._socket.run(links.set_hairpin(index, on=True, subject=step))
+            if isinstance(step, Create) and (link.hairpin or link.alias):
+                for request in after_creation(link, self._indexes()[link.name], step):
+                    self._socket.run(request)
         except KernelError as error:
             if error.errno == EOPNOTSUPP and isinstance(link.kind, VxlanKind):
                 return KernelError(EOPNOTSUPP, f"link {link.name}", "the kernel has no VXLAN: load or enable CONFIG_VXLAN")

@@ -171,6 +171,28 @@ class NetlinkSocket:
             found.append(message)
         raise AssertionError("answers end only by being complete")
 
+    def pages(self, request: Request) -> Iterator[list[Message]]:
+        """A dump, datagram by datagram, so that the caller can let others run in between.
+
+        Nothing else may use the socket before the end; an iterator that is given up reads on to it.
+        Raises KernelError; EINTR when the table changed meanwhile and all has to be read again.
+        """
+        self._seq += 1
+        self._send(request.encode(self._seq), request)
+        whole = ended = False
+        try:
+            while not ended:
+                page = self._page(request)
+                ended = bool(page) and page[-1].kind in {NLMSG_ERROR, NLMSG_DONE}
+                whole = whole or any(message.flags & NLM_F_DUMP_INTR for message in page)
+                yield page[:-1] if ended else page
+        finally:
+            while not ended:
+                page = self._page(request)
+                ended = bool(page) and page[-1].kind in {NLMSG_ERROR, NLMSG_DONE}
+        if whole:
+            raise KernelError(EINTR, request.subject, "changed while it was read")
+
     def receive(self) -> list[Message]:
         """What the subscribed groups announced and was not read yet; empty when nothing waits.
 

@@ -10,7 +10,7 @@ import ctypes
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOTTY
 from pathlib import Path
@@ -82,7 +82,7 @@ def enter(namespace: Path | int) -> None:
 
 
 @contextmanager
-def inside(netns: Path | int) -> Iterator[None]:
+def inside(netns: Path | int) -> Generator[None, None, None]:
     """Run the body with this *thread* in the network namespace ``netns``.  Never await inside.
 
     A socket stays in the namespace it was opened in: open here, use anywhere.  Comes home
@@ -191,7 +191,7 @@ def _is_network_namespace(descriptor: int) -> bool:
 
 
 @contextmanager
-def _refusals(subject: object) -> Iterator[None]:
+def _refusals(subject: object) -> Generator[None, None, None]:
     """What the file system refuses the body is a KernelError about ``subject``."""
     try:
         yield
@@ -227,7 +227,7 @@ def _bind_new(path: Path) -> None:
 
 
 @contextmanager
-def _opened(netns: Path | int) -> Iterator[int]:
+def _opened(netns: Path | int) -> Generator[int, None, None]:
     """A descriptor for the body; one that was given stays open."""
     descriptor = netns if isinstance(netns, int) else open_path(netns)
     try:

@@ -54,7 +54,8 @@ def format_object(obj: KernelObject) -> str:
     """One object in one line, in the words of the tool that shows it."""
     match obj:
         case Link():
-            return _joined("link", obj.name, *_settings(obj), *_kind(obj.kind))
+            alias = ("alias", obj.alias) if obj.alias else ()
+            return _joined("link", obj.name, *_settings(obj), *alias, *_kind(obj.kind))
         case Address():
             return _joined("address", *_address(obj))
         case Route():
@@ -77,7 +78,8 @@ def _create(obj: KernelObject, verb: str) -> tuple[str, ...]:
     """``verb`` is ``add``, or ``replace`` where the tool has it."""
     match obj:
         case Link():
-            return (_joined("ip", "link", "add", obj.name, *_settings(obj), *_kind(obj.kind)), *_hairpin(obj))
+            made = _joined("ip", "link", "add", obj.name, *_settings(obj), *_kind(obj.kind))
+            return (made, *_alias(obj), *_hairpin(obj))
         case Address():
             return (_joined("ip", "address", verb, *_address(obj)),)
         case Route():
@@ -157,8 +159,6 @@ def _settings(link: Link) -> tuple[str, ...]:
         words += ("address", link.mac)
     if link.mtu is not None:
         words += ("mtu", str(link.mtu))
-    if link.alias:
-        words += ("alias", link.alias)
     if link.master:
         words += ("master", link.master)
     if link.up is not None:
@@ -197,6 +197,11 @@ def _peer(kind: VethKind) -> tuple[str, ...]:
     if kind.peer_netns is not None:
         words += ("netns", kind.peer_netns)
     return tuple(words)
+
+
+def _alias(link: Link) -> tuple[str, ...]:
+    """A command of its own: the kernel passes over an alias when it makes a device."""
+    return (_joined("ip", "link", "set", "dev", link.name, "alias", link.alias),) if link.alias else ()
 
 
 def _hairpin(link: Link) -> tuple[str, ...]:

@@ -57,8 +57,8 @@ VETH = Link(
         pytest.param(
             Create(VETH),
             (
-                "ip link add veth1 mtu 1450 alias tulle:abc master cbr0 up type veth peer name eth0 mtu 1450"
-                " netns /run/netns/pod1",
+                "ip link add veth1 mtu 1450 master cbr0 up type veth peer name eth0 mtu 1450 netns /run/netns/pod1",
+                "ip link set dev veth1 alias tulle:abc",
                 "bridge link set dev veth1 hairpin on",
             ),
             id="make a pod's pair",
