@@ -98,7 +98,7 @@ def _set_link(before: Link, after: Link, indexes: Indexes) -> tuple[Request, ...
 def _put(obj: KernelObject, indexes: Indexes, step: Step, *, replace: bool) -> Request:
     match obj:
         case Address():
-            return addresses.new_address(_address(obj, indexes, step), step)
+            return addresses.new_address(_address(obj, indexes, step), subject=step)
         case Route():
             return routes.new_route(_route(obj, indexes, step), replace=replace, subject=step)
         case Neighbor():
