@@ -33,7 +33,7 @@ from tulle.wire.rtnetlink.parts import (
     u8_attribute,
     u32_attribute,
 )
-from tulle.wire.rtnetlink.vxlan import VxlanInfo, decode_vxlan, encode_vxlan
+from tulle.wire.rtnetlink.vxlan import VxlanInfo, decode_vxlan, encode_vxlan, encode_vxlan_change
 
 IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 IFF_UP: Final = 0x1
@@ -172,7 +172,8 @@ def get_link(device: str | IfIndex, *, statistics: bool = False) -> Request:
 class LinkSettings:
     """What can be given at creation and set later; None leaves it as it is.
 
-    ``master`` 0 frees a port from its bridge, ``alias`` "" removes it; ``group`` is for ``del_links_of_group``.
+    ``master`` 0 frees a port from its bridge, ``alias`` "" removes it; ``group`` is for
+    ``del_links_of_group``.  The kernel ignores ``alias`` at creation: give it by ``set_link``.
     """
 
     mtu: int | None = None
@@ -219,14 +220,18 @@ def new_veth(
     return _new(name, "veth", nested(VETH_INFO_PEER, inner), settings)
 
 
-def set_link(index: IfIndex, settings: LinkSettings, subject: object = None) -> Request:
-    """Set what ``settings`` names on an existing device."""
-    return Request(RTM_NEWLINK, 0, settings.header(index) + settings.attributes(), subject)
+def set_link(device: IfIndex | str, settings: LinkSettings, subject: object = None) -> Request:
+    """Set what ``settings`` names on an existing device; by its name, one batch can make and set it."""
+    if isinstance(device, str):
+        body = settings.header(NO_DEVICE) + text_attribute(IFLA_IFNAME, device) + settings.attributes()
+    else:
+        body = settings.header(device) + settings.attributes()
+    return Request(RTM_NEWLINK, 0, body, f"link {device}" if subject is None else subject)
 
 
 def set_vxlan(index: IfIndex, vxlan: VxlanInfo, subject: object = None) -> Request:
     """Change what the kernel can change on a VXLAN device: local address, underlay device, learning."""
-    info = text_attribute(IFLA_INFO_KIND, "vxlan") + nested(IFLA_INFO_DATA, encode_vxlan(vxlan))
+    info = text_attribute(IFLA_INFO_KIND, "vxlan") + nested(IFLA_INFO_DATA, encode_vxlan_change(vxlan))
     return Request(RTM_NEWLINK, 0, IFINFOMSG.pack(AF_UNSPEC, 0, index, 0, 0) + nested(IFLA_LINKINFO, info), subject)
 
 
