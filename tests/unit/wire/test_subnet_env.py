@@ -11,7 +11,7 @@ from tulle.wire.subnet_env import SubnetEnv, format_subnet_env, parse_subnet_env
 
 FOUR = SubnetEnv.of(IPv4Network("10.20.0.0/16"), IPv4Network("10.20.76.0/24"), None, None, 1450, True)
 SIX = SubnetEnv.of(None, None, IPv6Network("fd10:20::/48"), IPv6Network("fd10:20:0:9::/64"), 1430, False)
-DUAL = SubnetEnv.of(*FOUR.networks, FOUR.subnet, *SIX.networks6, SIX.subnet6, 1450, True)
+DUAL = SubnetEnv.of(FOUR.networks[0], FOUR.subnet, SIX.networks6[0], SIX.subnet6, 1450, True)
 
 FLANNEL4 = b"FLANNEL_NETWORK=10.20.0.0/16\nFLANNEL_SUBNET=10.20.76.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
 FLANNEL6 = (

@@ -150,7 +150,8 @@ def get_route(
 
     ``iif``: as if forwarded from this device.  ``fib_match``: answer with the table's entry (5.5, IPv4; 5.6, IPv6).
     """
-    flags = RTM_F_LOOKUP_TABLE | (RTM_F_FIB_MATCH if fib_match else 0)
+    flags = RTM_F_LOOKUP_TABLE if dst.version == 4 else 0  # IPv6 always answers with the table, and refuses to be asked
+    flags |= RTM_F_FIB_MATCH if fib_match else 0
     src_len = src.max_prefixlen if src is not None else 0
     body = RTMSG.pack(_family(dst.version), dst.max_prefixlen, src_len, 0, 0, 0, 0, 0, flags)
     body += address_attribute(RTA_DST, dst)
