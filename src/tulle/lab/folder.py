@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from tulle.lab.topology import NAME, check_name
 
 ROOT_FOLDER: Final = Path("/run/tulle/lab")
 NETNS_FOLDER: Final = Path("/run/netns")
+PRIVATE: Final = "must be a folder of your own with mode 0700"
 LONGEST: Final = 60
 """Bytes that leave room for ``/<lab>/<node>/run/tulle/agent.sock`` in a socket's 108.  Source: unix(7)."""
 
@@ -90,13 +91,42 @@ class LabFolder:
         A POSIX lock: it ends with this process, and the agents forked meanwhile do not hold it.
         """
         path = self.path / f".{check_name('lab', lab)}.lock"
-        self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fd = _locked(path, lab)
+        fd = self._locked(path, lab)
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
             os.close(fd)
+            for empty in (self.path, self.path.parent):
+                with suppress(OSError):
+                    empty.rmdir()  # the last lab leaves no folder
+
+    def _locked(self, path: Path, lab: str) -> int:
+        """A locked descriptor of the file that is at ``path`` now: its last holder may have removed the one we opened."""
+        while True:
+            self._make()
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue  # the last lab went at this moment, and the folder with it
+            try:
+                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_same(fd, path):
+                    return fd
+            except BlockingIOError:
+                os.close(fd)
+                raise ConfigError(f"lab {lab}", "another tulle command is at work on it", "wait for it") from None
+            os.close(fd)
+
+    def _make(self) -> None:
+        """Make the folder.  Its parent is private to an ordinary user, also when somebody was there first."""
+        try:
+            self.path.parent.mkdir(mode=0o700 if self.rootless else 0o755)
+        except FileExistsError:
+            if self.rootless and not _is_private(self.path.parent, os.getuid()):
+                raise ConfigError(str(self.path.parent), PRIVATE, "move it away") from None
+        with suppress(FileExistsError, FileNotFoundError):
+            self.path.mkdir(mode=0o755)
 
     def _state_file(self, lab: str) -> Path:
         return self.path / f"{check_name('lab', lab)}.json"
@@ -110,9 +140,8 @@ def lab_folder(environment: Mapping[str, str], uid: int) -> LabFolder:
     if runtime.startswith("/") and len(runtime) <= LONGEST and _is_private(Path(runtime), uid):
         return LabFolder(Path(runtime) / "tulle/lab", rootless=True)
     private = Path(f"/tmp/tulle-{uid}")
-    private.mkdir(mode=0o700, exist_ok=True)
-    if not _is_private(private, uid):
-        raise ConfigError(str(private), f"must be a folder of user {uid} with mode 0700", "move it away")
+    if os.path.lexists(private) and not _is_private(private, uid):
+        raise ConfigError(str(private), PRIVATE, "move it away")
     return LabFolder(private / "lab", rootless=True)
 
 
@@ -122,20 +151,6 @@ def _is_private(path: Path, uid: int) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == uid and not found.st_mode & 0o077
-
-
-def _locked(path: Path, lab: str) -> int:
-    """A locked descriptor of the file that is at ``path`` now: its last holder may have removed the one we opened."""
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_same(fd, path):
-                return fd
-        except OSError as error:
-            os.close(fd)
-            raise ConfigError(f"lab {lab}", "another tulle command is at work on it", "wait for it") from error
-        os.close(fd)
 
 
 def _is_same(fd: int, path: Path) -> bool:

@@ -43,16 +43,17 @@ def start_holder(record: Callable[[Process], None]) -> Process:
 
 
 def enter_holder(pid: int) -> None:
-    """Join the user and mount namespaces of the holder ``pid``.  Idempotent; needs a process with one thread.
+    """Join the user, mount and network namespaces of the holder ``pid``.  Idempotent; needs a process with one thread.
 
     Raises ProcessFailed: the holder is gone.
     """
     here, there = Path("/proc/self/ns"), Path(f"/proc/{pid}/ns")
     folder = Path.cwd()
     try:
-        for kind in ("user", "mnt"):
-            if not os.path.samestat((here / kind).stat(), (there / kind).stat()):
-                enter(there / kind)
+        if os.path.samestat((here / "user").stat(), (there / "user").stat()):
+            return
+        for kind in ("user", "mnt", "net"):  # the first gives the power to join the others
+            enter(there / kind)
     except (FileNotFoundError, ProcessLookupError):
         raise ProcessFailed("lab", "the process that holds its namespaces is gone: 'tulle lab down' cleans up") from None
     os.chdir(folder)  # joining a mount namespace moves a process to its root
