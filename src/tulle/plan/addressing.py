@@ -47,7 +47,7 @@ def leases_of(claimant: Claimant, leases: Iterable[Lease]) -> list[Lease]:
     """
     ours = [lease for lease in leases if lease.owner == claimant.node_id or claimant.is_reached_like(lease)]
     for lease in ours:
-        if lease.owner not in {None, claimant.node_id} and lease.expires_at_ns is not None:
+        if lease.owner not in {None, claimant.node_id}:
             where = claimant.public_ip or claimant.public_ip6
             advice = "give one of them another, or delete that lease if its node is gone"
             raise LeaseConflict(lease.key, f"another node is reached at our public address {where}: {advice}")
