@@ -39,8 +39,9 @@ def inhabit(lab: Lab, nodes: Sequence[LabNode], serve: Serve) -> None:
         lab.note(replace(lab.state, agents=lab.state.agents | processes))
         brood.begin()
         with _pool() as pool:
-            settling = {name: pool.submit(_settle, lab, name) for name in brood.as_they_serve(READY_S)}
-            knowing = [pool.submit(_know_all, lab, node, brood.agents) for node in lab.state.nodes]
+            settling = {name: pool.submit(_settle, lab, name, brood.agents) for name in brood.as_they_serve(READY_S)}
+            others = len(lab.state.nodes) - 1
+            knowing = [pool.submit(_converged, lab, node, brood.agents, others) for node in lab.state.nodes]
             _finish([*settling.values(), *knowing])
     pods = [pod for node in nodes for pod in settling[node.name].result()]
     lab.note(replace(lab.state, ready=True, pods=(*lab.state.pods, *pods)))
@@ -56,16 +57,16 @@ def _order(lab: Lab, node: LabNode) -> Order:
     return Order(node=node.name, netns=lab.netns(node.name), options=options)
 
 
-def _settle(lab: Lab, name: str) -> list[PodRecord]:
-    """Attach a node's pods, one after another as its runtime would."""
+def _settle(lab: Lab, name: str, agents: Mapping[str, Forked]) -> list[PodRecord]:
+    """Attach a node's pods, one after another, once its agent has taken its place."""
     node, plugin = lab.state.node(name), find_plugin()
+    _converged(lab, node, agents, peers=0)
     with inside(lab.netns(node.name)):
         return [attach(plugin, _attachment(lab, node, pod)) for pod in node.pods]
 
 
-def _know_all(lab: Lab, node: LabNode, agents: Mapping[str, Forked]) -> None:
-    """Wait until a node's agent has every other node in the kernel."""
-    peers = len(lab.state.nodes) - 1
+def _converged(lab: Lab, node: LabNode, agents: Mapping[str, Forked], peers: int) -> None:
+    """Wait until a node's kernel is as it should be, with at least ``peers`` others in it."""
     socket = AgentOptions(root=lab.node_root(node)).paths.socket
     try:
         answer = ask(socket, {"verb": "wait", "peers": peers, "timeout_s": READY_S}, timeout_s=READY_S + 5)
