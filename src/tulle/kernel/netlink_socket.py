@@ -6,7 +6,7 @@ calls cost the event loop only what the kernel itself takes.  Source: netlink(7)
 
 import select
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from errno import EINTR, EMSGSIZE, ENOBUFS, ETIMEDOUT
 from pathlib import Path
@@ -87,6 +87,11 @@ class NetlinkSocket:
         for group in groups:
             with suppress(OSError):
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    @property
+    def portid(self) -> int:
+        """Which socket this is: announcements of what was done through it may carry it."""
+        return self._portid
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -171,7 +176,7 @@ class NetlinkSocket:
             found.append(message)
         raise AssertionError("answers end only by being complete")
 
-    def pages(self, request: Request) -> Iterator[list[Message]]:
+    def pages(self, request: Request) -> Generator[list[Message], None, None]:
         """A dump, datagram by datagram, so that the caller can let others run in between.
 
         Nothing else may use the socket before the end; an iterator that is given up reads on to it.
@@ -179,19 +184,31 @@ class NetlinkSocket:
         """
         self._seq += 1
         self._send(request.encode(self._seq), request)
-        whole = ended = False
+        pages = self._pages(request)
         try:
-            while not ended:
-                page = self._page(request)
-                ended = bool(page) and page[-1].kind in {NLMSG_ERROR, NLMSG_DONE}
-                whole = whole or any(message.flags & NLM_F_DUMP_INTR for message in page)
-                yield page[:-1] if ended else page
+            yield from pages
         finally:
-            while not ended:
-                page = self._page(request)
-                ended = bool(page) and page[-1].kind in {NLMSG_ERROR, NLMSG_DONE}
-        if whole:
-            raise KernelError(EINTR, request.subject, "changed while it was read")
+            for _ in pages:
+                pass
+
+    def _pages(self, request: Request) -> Generator[list[Message], None, None]:
+        interrupted = False
+        while True:
+            buffer = self._read(request.subject)
+            if buffer is None:
+                self._wait(request.subject)
+                continue
+            page = [message for message in iter_messages(buffer) if self._is_answer(message)]
+            interrupted = interrupted or any(message.flags & NLM_F_DUMP_INTR for message in page)
+            if not page or page[-1].kind not in {NLMSG_ERROR, NLMSG_DONE}:
+                yield page
+                continue
+            ack = decode_ack(page.pop())
+            yield page
+            if ack.errno or interrupted:
+                reason = ack.reason if ack.errno else "changed while it was read"
+                raise KernelError(ack.errno or EINTR, request.subject, reason)
+            return
 
     def receive(self) -> list[Message]:
         """What the subscribed groups announced and was not read yet; empty when nothing waits.

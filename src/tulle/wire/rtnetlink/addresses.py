@@ -10,7 +10,15 @@ from typing import Final
 
 from tulle.errors import DecodeError
 from tulle.model.network import IPAddress
-from tulle.wire.netlink import NLM_F_CREATE, NLM_F_EXCL, Message, Request, encode_attribute, parse_attributes
+from tulle.wire.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    Message,
+    Request,
+    encode_attribute,
+    parse_attributes,
+)
 from tulle.wire.rtnetlink.parts import (
     AF_INET,
     AF_INET6,
@@ -98,9 +106,10 @@ def dump_addresses(index: IfIndex = NO_DEVICE) -> Request:
     return dump(RTM_GETADDR, IFADDRMSG.pack(0, 0, 0, 0, index), "list of addresses")
 
 
-def new_address(address: AddressMessage, subject: object = None) -> Request:
-    """Add an address; the kernel refuses (EEXIST) when it is there."""
-    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, encode_address(address), subject)
+def new_address(address: AddressMessage, *, replace: bool = False, subject: object = None) -> Request:
+    """Add an address; the kernel refuses (EEXIST) when it is there.  With ``replace`` its lifetimes are set then."""
+    flags = NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL)
+    return Request(RTM_NEWADDR, flags, encode_address(address), subject)
 
 
 def del_address(address: AddressMessage, subject: object = None) -> Request:

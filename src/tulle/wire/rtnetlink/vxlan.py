@@ -71,6 +71,13 @@ def encode_vxlan(vxlan: VxlanInfo) -> bytes:
     return data + (encode_attribute(IFLA_VXLAN_GBP, b"") if vxlan.gbp else b"")
 
 
+def encode_vxlan_change(vxlan: VxlanInfo) -> bytes:
+    """The attributes that the kernel takes for a device that exists: it refuses the port and GBP, even unchanged."""
+    data = u32_attribute(IFLA_VXLAN_ID, vxlan.vni) + u8_attribute(IFLA_VXLAN_LEARNING, int(vxlan.learning))
+    data += u32_attribute(IFLA_VXLAN_LINK, vxlan.link) if vxlan.link else b""
+    return data + _either(IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6, vxlan.local)
+
+
 def _either(kind4: int, kind6: int, address: IPAddress | None) -> bytes:
     if address is None:
         return b""
