@@ -148,10 +148,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class NeighborKey:
-    """A neighbour entry: an IP address on a device."""
+    """A neighbour entry: an IP address on a device.  A proxy entry is another object, in a table of its own."""
 
     device: str
     ip: IPAddress
+    proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,7 @@ class Neighbor:
 
     @property
     def key(self) -> NeighborKey:
-        return NeighborKey(self.device, self.ip)
+        return NeighborKey(self.device, self.ip, self.proxy)
 
 
 @dataclass(frozen=True, slots=True)
