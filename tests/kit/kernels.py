@@ -17,7 +17,7 @@ from tulle.kernel import netns
 from tulle.kernel.fake import FakeKernel
 from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.port import Kernel
-from tulle.model.change import Create, Outcome, Plan, Step
+from tulle.model.change import Change, Create, Outcome, Plan, Step
 from tulle.model.network import MacAddress, Vni
 from tulle.model.objects import Address, Link, ObjectKey, VethKind, VxlanKind
 from tulle.model.state import KernelState, Scope
@@ -29,6 +29,7 @@ NEEDS_ROOT = "a namespace of its own needs root" if os.geteuid() != 0 else None
 
 BEGINNING: tuple[Step, ...] = (
     Create(Link(name="eth0", kind=VethKind(peer="far0"))),
+    Change(Link(name="far0", kind=VethKind(), up=False), Link(name="far0", kind=VethKind())),
     Create(Address(device="eth0", interface=ip_interface("192.168.64.11/24"))),
     Create(Address(device="eth0", interface=ip_interface("fd64::11/64"), nodad=True)),
 )

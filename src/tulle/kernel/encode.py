@@ -1,6 +1,8 @@
 """From steps to rtnetlink requests: names become indexes, words become bits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from errno import ENODEV, EOPNOTSUPP
+from typing import TypeAlias
 
 from tulle.errors import KernelError
 from tulle.model.change import Change, Create, Delete, Step
@@ -17,67 +19,60 @@ from tulle.model.objects import (
 )
 from tulle.wire.netlink import Request
 from tulle.wire.rtnetlink import addresses, links, neighbors, routes
-from tulle.wire.rtnetlink.parts import AF_BRIDGE, AF_INET, AF_INET6, IfIndex
+from tulle.wire.rtnetlink.parts import AF_BRIDGE, AF_INET, AF_INET6, NO_DEVICE, IfIndex
+from tulle.wire.rtnetlink.vxlan import VxlanInfo
 
-Indexes = Mapping[str, IfIndex]
-ENODEV = 19
-EOPNOTSUPP = 95
+Indexes: TypeAlias = Callable[[str], IfIndex | None]
+"""The number of a device, by name; None when there is none."""
 
 
-def requests(step: Step, indexes: Indexes, peer_netns_fd: int | None = None) -> tuple[Request, ...]:
-    """What carries out one step on a link, address, route, neighbour or FDB entry.
+def requests(step: Step, indexes: Indexes) -> tuple[Request, ...]:
+    """What carries out one step on an address, route, neighbour or FDB entry, in order.
 
-    ``peer_netns_fd``: where a new pair's other end is made.  Raises KernelError (ENODEV): a device that
-    the step names is not there.
+    Raises KernelError (ENODEV): a device that the step names is not there.
     """
     match step:
-        case Create(obj=Link() as link):
-            return _new_link(link, indexes, peer_netns_fd)
-        case Change(before=Link() as before, after=Link() as after):
-            return _set_link(before, after, indexes)
-        case Delete(obj=Link() as link):
-            return (links.del_link(index_of(link.name, indexes, step), step),)
         case Create(obj=obj):
             return (_put(obj, indexes, step, replace=False),)
+        case Change(before=FdbEntry() as before, after=FdbEntry(is_unicast=False) as after):
+            # The kernel replaces the destination of a unicast MAC only.
+            return (_remove(before, indexes, step), _put(after, indexes, step, replace=False))
         case Change(after=obj):
             return (_put(obj, indexes, step, replace=True),)
         case Delete(obj=obj):
             return (_remove(obj, indexes, step),)
 
 
-def after_creation(link: Link, index: IfIndex, subject: object) -> tuple[Request, ...]:
-    """What RTM_NEWLINK passes over when it makes a device, and takes from one that is there."""
-    alias = (links.set_link(index, links.LinkSettings(alias=link.alias), subject),) if link.alias else ()
-    hairpin = (links.set_hairpin(index, on=True, subject=subject),) if link.hairpin else ()
-    return alias + hairpin
+def new_link(link: Link, indexes: Indexes, peer_netns_fd: int | None = None) -> Request:
+    """Make a device, up if wanted, in one request; ``finishing`` is what the kernel does not take in it.
 
-
-def index_of(name: str | None, indexes: Indexes, subject: object) -> IfIndex:
-    """The device's index.  Raises KernelError (ENODEV)."""
-    if name not in indexes:
-        raise KernelError(ENODEV, subject, f"no device {name}")
-    return indexes[name]
-
-
-def _new_link(link: Link, indexes: Indexes, peer_netns_fd: int | None) -> tuple[Request, ...]:
-    settings = _settings(link, indexes)
+    ``peer_netns_fd``: where a new pair's other end is made.  Raises KernelError.
+    """
+    settings = links.LinkSettings(mtu=link.mtu, mac=link.mac, up=link.up, master=_master(link, indexes))
     match link.kind:
         case VxlanKind() as kind:
-            made = links.new_vxlan(link.name, _vxlan(kind, indexes, link), settings)
+            return links.new_vxlan(link.name, _vxlan(kind, indexes, link), settings)
         case BridgeKind():
-            made = links.new_bridge(link.name, settings)
+            return links.new_bridge(link.name, settings)
         case VethKind(peer=str(peer)) as kind:
             peer_settings = links.LinkSettings(mtu=kind.peer_mtu, mac=kind.peer_mac)
-            made = links.new_veth(
+            return links.new_veth(
                 link.name, settings, peer=peer, peer_settings=peer_settings, peer_netns_fd=peer_netns_fd
             )
         case _:
-            raise KernelError(EOPNOTSUPP, link, "tulle makes no device of this kind")
-    return (made,)
+            raise KernelError(EOPNOTSUPP, f"link {link.name}", "tulle makes no device of this kind")
 
 
-def _set_link(before: Link, after: Link, indexes: Indexes) -> tuple[Request, ...]:
-    index = index_of(after.name, indexes, after)
+def finishing(link: Link, index: IfIndex) -> tuple[Request, ...]:
+    """What a new device still lacks: the kernel ignores an alias at creation, and a port exists only afterwards."""
+    alias = links.set_link(index, links.LinkSettings(alias=link.alias), link)
+    hairpin = links.set_hairpin(index, on=True, subject=link)
+    return (*((alias,) if link.alias else ()), *((hairpin,) if link.hairpin else ()))
+
+
+def set_link(before: Link, after: Link, indexes: Indexes) -> tuple[Request, ...]:
+    """Only what differs.  Raises KernelError (ENODEV)."""
+    index = _index(after.name, indexes, after)
     found: list[Request] = []
     if isinstance(after.kind, VxlanKind) and after.kind != before.kind:
         found.append(links.set_vxlan(index, _vxlan(after.kind, indexes, after), after))
@@ -95,20 +90,25 @@ def _set_link(before: Link, after: Link, indexes: Indexes) -> tuple[Request, ...
     return tuple(found)
 
 
+def del_link(link: Link, indexes: Indexes) -> Request:
+    """Remove a device.  Raises KernelError (ENODEV)."""
+    return links.del_link(_index(link.name, indexes, link), link)
+
+
 def _put(obj: KernelObject, indexes: Indexes, step: Step, *, replace: bool) -> Request:
     match obj:
         case Address():
-            return addresses.new_address(_address(obj, indexes, step), subject=step)
+            return addresses.new_address(_address(obj, indexes, step), replace=replace, subject=step)
         case Route():
             return routes.new_route(_route(obj, indexes, step), replace=replace, subject=step)
         case Neighbor():
             mode = "replace" if replace else "create"
             return neighbors.new_neighbor(_neighbor(obj, indexes, step), mode, step)
         case FdbEntry():
-            mode = "replace" if replace else "create" if obj.is_unicast else "append"
+            mode = "append" if not obj.is_unicast else "replace" if replace else "create"
             return neighbors.new_neighbor(_fdb_entry(obj, indexes, step), mode, step)
         case _:
-            raise AssertionError(f"{obj} is not rtnetlink's")
+            raise AssertionError(f"{obj} is not carried by a request of its own")
 
 
 def _remove(obj: KernelObject, indexes: Indexes, step: Step) -> Request:
@@ -116,30 +116,32 @@ def _remove(obj: KernelObject, indexes: Indexes, step: Step) -> Request:
         case Address():
             return addresses.del_address(_address(obj, indexes, step), step)
         case Route():
-            return routes.del_route(_route(obj, indexes, step), step)
+            return routes.del_route(_route(obj, indexes, step, scope=routes.RT_SCOPE_NOWHERE), step)
         case Neighbor():
             return neighbors.del_neighbor(_neighbor(obj, indexes, step), step)
         case FdbEntry():
             return neighbors.del_neighbor(_fdb_entry(obj, indexes, step), step)
         case _:
-            raise AssertionError(f"{obj} is not rtnetlink's")
+            raise AssertionError(f"{obj} is not carried by a request of its own")
 
 
-def _settings(link: Link, indexes: Indexes) -> links.LinkSettings:
-    master = _master(link, indexes) if link.master else None
-    return links.LinkSettings(mtu=link.mtu, mac=link.mac, up=link.up, master=master)
+def _index(name: str, indexes: Indexes, subject: object) -> IfIndex:
+    found = indexes(name)
+    if found is None:
+        raise KernelError(ENODEV, subject, f"no device {name}")
+    return found
 
 
 def _master(link: Link, indexes: Indexes) -> IfIndex | None:
     if link.master is None:
         return None
-    return index_of(link.master, indexes, link) if link.master else IfIndex(0)
+    return _index(link.master, indexes, link) if link.master else NO_DEVICE
 
 
-def _vxlan(kind: VxlanKind, indexes: Indexes, subject: object) -> links.VxlanInfo:
-    return links.VxlanInfo(
+def _vxlan(kind: VxlanKind, indexes: Indexes, subject: object) -> VxlanInfo:
+    return VxlanInfo(
         vni=kind.vni,
-        link=index_of(kind.underlay, indexes, subject) if kind.underlay else IfIndex(0),
+        link=NO_DEVICE if kind.underlay is None else _index(kind.underlay, indexes, subject),
         local=kind.local,
         port=kind.port,
         learning=kind.learning,
@@ -149,22 +151,24 @@ def _vxlan(kind: VxlanKind, indexes: Indexes, subject: object) -> links.VxlanInf
 
 def _address(address: Address, indexes: Indexes, subject: object) -> addresses.AddressMessage:
     flags = addresses.IFA_F_PERMANENT | (addresses.IFA_F_NODAD if address.nodad else 0)
-    index = index_of(address.device, indexes, subject)
+    index = _index(address.device, indexes, subject)
     return addresses.AddressMessage(index=index, interface=address.interface, scope=address.scope, flags=flags)
 
 
-def _route(route: Route, indexes: Indexes, subject: object) -> routes.RouteMessage:
+def _route(route: Route, indexes: Indexes, subject: object, *, scope: int | None = None) -> routes.RouteMessage:
+    """``scope`` is what a deletion must match; a new IPv4 route without a gateway has that of its link."""
     direct = route.kind == "unicast" and route.via is None and route.dst.version == 4
+    own_scope = routes.RT_SCOPE_LINK if direct else routes.RT_SCOPE_UNIVERSE
     return routes.RouteMessage(
         dst=route.dst,
-        oif=index_of(route.device, indexes, subject) if route.device is not None else IfIndex(0),
+        oif=NO_DEVICE if route.device is None else _index(route.device, indexes, subject),
         gateway=route.via,
         onlink=route.onlink,
         prefsrc=route.source,
         table=route.table,
         priority=route.metric,
         protocol=route.protocol,
-        scope=routes.RT_SCOPE_LINK if direct else routes.RT_SCOPE_UNIVERSE,
+        scope=own_scope if scope is None else scope,
         kind=route.kind,
         mtu=route.mtu,
     )
@@ -173,7 +177,7 @@ def _route(route: Route, indexes: Indexes, subject: object) -> routes.RouteMessa
 def _neighbor(neighbor: Neighbor, indexes: Indexes, subject: object) -> neighbors.NeighborMessage:
     return neighbors.NeighborMessage(
         family=AF_INET if neighbor.ip.version == 4 else AF_INET6,
-        index=index_of(neighbor.device, indexes, subject),
+        index=_index(neighbor.device, indexes, subject),
         dst=neighbor.ip,
         lladdr=neighbor.mac,
         state=neighbors.NUD_PERMANENT if neighbor.permanent else neighbors.NUD_REACHABLE,
@@ -184,7 +188,7 @@ def _neighbor(neighbor: Neighbor, indexes: Indexes, subject: object) -> neighbor
 def _fdb_entry(entry: FdbEntry, indexes: Indexes, subject: object) -> neighbors.NeighborMessage:
     return neighbors.NeighborMessage(
         family=AF_BRIDGE,
-        index=index_of(entry.device, indexes, subject),
+        index=_index(entry.device, indexes, subject),
         dst=entry.dst,
         lladdr=entry.mac,
         state=neighbors.NUD_PERMANENT if entry.permanent else neighbors.NUD_REACHABLE,

@@ -1,41 +1,62 @@
-"""Sysctls of one network namespace, below /proc/sys/net: the file shows the namespace of the thread that opens it."""
+"""Sysctls of one network namespace, below /proc/sys/net: the files show the namespace of the thread that opens them.
 
+A thread goes there, never the loop's own; a path is checked before it becomes a file name.
+"""
+
+import asyncio
 import re
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
+from errno import EINVAL
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from tulle.errors import KernelError
-from tulle.kernel.netns import inside
+from tulle.kernel.netns import run_in
 from tulle.model.objects import Sysctl, SysctlKey
 
+T = TypeVar("T")
+
 ROOT: Final = Path("/proc/sys")
-_PATH: Final = re.compile(r"net(/[A-Za-z0-9_.@:-]+)+")
+_PATH: Final = re.compile(r"net(/[A-Za-z0-9._-]+)+")
 
 
-def read(netns: int | None, key: SysctlKey) -> Sysctl:
-    """The value; None in it when there is no such file (a device that is gone, IPv6 switched off)."""
-    path = _file(key)
-    try:
-        with nullcontext() if netns is None else inside(netns):
-            return Sysctl(key.path, path.read_text().strip())
-    except OSError:
-        return Sysctl(key.path, None)
+async def read(netns: int | None, keys: Iterable[SysctlKey]) -> list[Sysctl]:
+    """The values; None in those whose file is not there (a device that is gone, IPv6 switched off).
+
+    Raises KernelError: a path that leaves /proc/sys/net (EINVAL), or a file that cannot be read.
+    """
+    files = [(key.path, _file(key)) for key in keys]
+    if not files:
+        return []
+    return await _inside(netns, lambda: [_read(path, file) for path, file in files])
 
 
-def write(netns: int | None, sysctl: Sysctl) -> KernelError | None:
+async def write(netns: int | None, wanted: Sysctl) -> KernelError | None:
     """Set it; None when done."""
-    path = _file(sysctl.key)
     try:
-        with nullcontext() if netns is None else inside(netns):
-            path.write_text(sysctl.value or "")
+        file = _file(wanted.key)
+        await _inside(netns, lambda: file.write_text(f"{wanted.value or ''}\n"))
+    except KernelError as error:
+        return error
     except OSError as error:
-        return KernelError(error.errno or 0, f"sysctl {sysctl.path}")
+        return KernelError(error.errno or 0, f"sysctl {wanted.path}")
     return None
 
 
+def _read(path: str, file: Path) -> Sysctl:
+    try:
+        return Sysctl(path, file.read_text().strip())
+    except (FileNotFoundError, NotADirectoryError):
+        return Sysctl(path, None)
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"sysctl {path}") from error
+
+
 def _file(key: SysctlKey) -> Path:
-    """The file of a key that stays below /proc/sys/net, whatever a device is called."""
-    if not _PATH.fullmatch(key.path) or any(set(part) == {"."} for part in key.path.split("/")):
-        raise KernelError(22, f"sysctl {key.path!r}", "not a name below net/")
+    if not _PATH.fullmatch(key.path) or any(part in {".", ".."} for part in key.path.split("/")):
+        raise KernelError(EINVAL, f"sysctl {key.path!r}", "not a name below net/")
     return ROOT / key.path
+
+
+async def _inside(netns: int | None, function: Callable[[], T]) -> T:
+    return await asyncio.to_thread(function if netns is None else lambda: run_in(netns, function))

@@ -1,0 +1,198 @@
+"""Carrying out a plan: batches of rtnetlink requests, links and sysctls one by one, nft in transactions.
+
+Steps keep their order.  Between two batches others may run; a step that the kernel refuses
+stops nobody else, except those on a device that could not be made.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from errno import EIO, ENOBUFS, EOPNOTSUPP
+from pathlib import Path
+from typing import Final
+
+from tulle.errors import ConfigError, DecodeError, KernelError, Unsupported
+from tulle.kernel import encode, sysctl
+from tulle.kernel.devices import Devices
+from tulle.kernel.netlink_socket import NetlinkSocket, Overflow
+from tulle.kernel.netns import open_path
+from tulle.kernel.nft import NftEngine
+from tulle.model.change import Change, Create, Delete, Outcome, Plan, Step
+from tulle.model.objects import ChainAccept, KernelObject, Link, NftTable, Sysctl, VethKind, VxlanKind
+from tulle.model.state import object_device
+from tulle.plan.text import format_step
+from tulle.wire.netlink import Ack, Request
+
+BATCH: Final = 128
+"""So many answers fit the smallest receive buffer, and the slowest take the kernel about 10 ms."""
+
+
+@dataclass
+class Batch:
+    """Requests that wait to be sent together, each with the number of its step."""
+
+    requests: list[Request] = field(default_factory=list[Request])
+    steps: list[int] = field(default_factory=list[int])
+
+    def add(self, number: int, requests: Sequence[Request]) -> None:
+        self.requests += requests
+        self.steps += [number] * len(requests)
+
+
+class Applier:
+    """Carries out plans, one at a time."""
+
+    def __init__(self, netns: int | None, sock: NetlinkSocket, nft: NftEngine | None) -> None:
+        self._netns, self._socket, self._nft = netns, sock, nft
+
+    async def apply(self, plan: Plan) -> tuple[Outcome, ...]:
+        return await _Run(self, plan.steps).outcomes()
+
+    async def alone(self, step: Step, devices: Devices) -> KernelError | None:
+        """A step that others depend on, or that does not travel by rtnetlink."""
+        obj = subject_of(step)
+        match obj:
+            case Link():
+                return self._link_step(step, obj, devices)
+            case Sysctl():
+                return None if isinstance(step, Delete) else await sysctl.write(self._netns, obj)
+            case NftTable() | ChainAccept():
+                return await self._filter_step(step)
+            case _:
+                raise AssertionError(f"{obj} travels in a batch")
+
+    def execute(self, requests: Sequence[Request]) -> list[Ack]:
+        """One answer for each, also when none came back: what became of them is read next time."""
+        try:
+            return self._socket.execute(requests)
+        except Overflow as error:
+            return [Ack(ENOBUFS, 0, str(error))] * len(requests)
+        except DecodeError as error:
+            return [Ack(EIO, 0, str(error))] * len(requests)
+        except KernelError as error:
+            return [Ack(error.errno, 0, str(error))] * len(requests)
+
+    def devices(self) -> Devices:
+        return Devices(self._socket)
+
+    async def _filter_step(self, step: Step) -> KernelError | None:
+        if self._nft is None:
+            return KernelError(EOPNOTSUPP, _named(step), "this kernel has no nftables: enable CONFIG_NF_TABLES")
+        try:
+            return await self._nft.apply(step)
+        except KernelError as error:
+            return error
+        except (Unsupported, DecodeError) as error:
+            return KernelError(EOPNOTSUPP, _named(step), str(error))
+
+    def _link_step(self, step: Step, link: Link, devices: Devices) -> KernelError | None:
+        try:
+            match step:
+                case Create():
+                    return self._make_link(step, link, devices)
+                case Change(before=Link() as before, after=Link() as after):
+                    return self._first_error(step, encode.set_link(before, after, devices.index))
+                case _:
+                    return self._first_error(step, (encode.del_link(link, devices.index),))
+        except (KernelError, DecodeError, Overflow) as error:
+            return error if isinstance(error, KernelError) else KernelError(EIO, _named(step), str(error))
+        finally:
+            devices.forget(link.name)
+
+    def _make_link(self, step: Step, link: Link, devices: Devices) -> KernelError | None:
+        peer_netns: int | None = None
+        try:
+            if isinstance(link.kind, VethKind) and link.kind.peer_netns is not None:
+                peer_netns = open_path(Path(link.kind.peer_netns))
+            error = self._first_error(step, (encode.new_link(link, devices.index, peer_netns),))
+        except ConfigError as refusal:
+            return KernelError(EIO, _named(step), str(refusal))
+        finally:
+            if peer_netns is not None:
+                os.close(peer_netns)
+        if error is not None:
+            return _explained(error, link, step)
+        if not link.alias and not link.hairpin:
+            return None
+        devices.forget(link.name)
+        index = devices.index(link.name)
+        return None if index is None else self._first_error(step, encode.finishing(link, index))
+
+    def _first_error(self, step: Step, requests: Sequence[Request]) -> KernelError | None:
+        for ack in self.execute(requests):
+            if ack.errno:
+                return KernelError(ack.errno, _named(step), ack.reason)
+        return None
+
+
+class _Run:
+    """One plan on its way."""
+
+    def __init__(self, applier: Applier, steps: tuple[Step, ...]) -> None:
+        self._applier, self._steps = applier, steps
+        self._devices = applier.devices()
+        self._errors: dict[int, KernelError] = {}
+        self._not_made: dict[str, KernelError] = {}
+        self._batch = Batch()
+
+    async def outcomes(self) -> tuple[Outcome, ...]:
+        for number, step in enumerate(self._steps):
+            await self._take(number, step)
+        await self._flush()
+        return tuple(Outcome(step, self._errors.get(number)) for number, step in enumerate(self._steps))
+
+    async def _take(self, number: int, step: Step) -> None:
+        obj = subject_of(step)
+        missing = self._not_made.get(object_device(obj) or "")
+        if missing is not None:
+            self._fail(number, KernelError(missing.errno, _named(step), f"the device is missing: {missing}"))
+        elif isinstance(obj, Link | Sysctl | NftTable | ChainAccept):
+            await self._flush()
+            error = await self._applier.alone(step, self._devices)
+            if error is not None:
+                self._fail(number, error)
+            await asyncio.sleep(0)
+        else:
+            await self._enqueue(number, step)
+
+    async def _enqueue(self, number: int, step: Step) -> None:
+        try:
+            self._batch.add(number, encode.requests(step, self._devices.index))
+        except KernelError as error:
+            self._fail(number, error)
+        if len(self._batch.requests) >= BATCH:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        batch, self._batch = self._batch, Batch()
+        if not batch.requests:
+            return
+        for number, ack in zip(batch.steps, self._applier.execute(batch.requests), strict=True):
+            if ack.errno and number not in self._errors:
+                self._fail(number, KernelError(ack.errno, _named(self._steps[number]), ack.reason))
+        await asyncio.sleep(0)
+
+    def _fail(self, number: int, error: KernelError) -> None:
+        step = self._steps[number]
+        if isinstance(step, Delete) and error.target_missing:
+            return  # to delete what is already gone is done
+        self._errors[number] = error
+        if isinstance(step, Create) and isinstance(step.obj, Link):
+            self._not_made[step.obj.name] = error
+
+
+def subject_of(step: Step) -> KernelObject:
+    """The object that a step is about, as it shall be."""
+    return step.after if isinstance(step, Change) else step.obj
+
+
+def _explained(error: KernelError, link: Link, step: Step) -> KernelError:
+    if error.errno == EOPNOTSUPP and not error.reason and isinstance(link.kind, VxlanKind):
+        return KernelError(EOPNOTSUPP, _named(step), "this kernel has no VXLAN: load it or enable CONFIG_VXLAN")
+    return error
+
+
+def _named(step: Step) -> str:
+    """A step as an operator would type it."""
+    return "; ".join(format_step(step))
