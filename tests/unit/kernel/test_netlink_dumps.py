@@ -41,7 +41,7 @@ class ScriptedKernel:
 
 
 def _socket(kernel: ScriptedKernel) -> NetlinkSocket:
-    return NetlinkSocket(cast(socket.socket, kernel))
+    return NetlinkSocket(cast("socket.socket", cast("object", kernel)))
 
 
 def _message(kind: int, seq: int, payload: bytes, flags: int = NLM_F_MULTI, port: int = PORT) -> bytes:
