@@ -8,7 +8,8 @@ stay as events, so that a watcher can go on where it was.
     event    the value after each change; NULL when the key went
     expired  keys whose lease ended by itself, for 24 h
 
-Opening the file, transactions and clocks are ``sqlite_file``'s.
+Values are read as bytes, whatever somebody else's hand has put there.  Opening the file,
+transactions and clocks are ``sqlite_file``'s.
 """
 
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ CREATE TABLE event (
 CREATE TABLE expired (key TEXT PRIMARY KEY, wall_ns INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO fact VALUES ('revision', 0), ('compacted', 0);
 """
+
+ROW: Final = "key, CAST(value AS BLOB), owner, created, modified, ends_ns"
+EVENT: Final = "revision, key, CAST(value AS BLOB), expired, owner, created, ends_ns"
 
 
 class Row(NamedTuple):
@@ -103,8 +107,8 @@ class News:
 
 
 def config(db: Connection) -> bytes | None:
-    value = _fact(db, "config")
-    return value if isinstance(value, bytes) else None
+    row: tuple[bytes] | None = db.execute("SELECT CAST(value AS BLOB) FROM fact WHERE name = 'config'").fetchone()
+    return row and row[0]
 
 
 def write_config(db: Connection, value: bytes) -> None:
@@ -113,7 +117,7 @@ def write_config(db: Connection, value: bytes) -> None:
 
 
 def contents(db: Connection, now: Now) -> Contents:
-    rows = db.execute("SELECT key, value, owner, created, modified, ends_ns FROM lease ORDER BY key")
+    rows = db.execute(f"SELECT {ROW} FROM lease ORDER BY key")
     expired = db.execute("SELECT key FROM expired WHERE wall_ns > ?", (now.wall_ns - EXPIRED_KEPT_NS,))
     return Contents(
         cluster_id=str(_fact(db, "cluster_id")),
@@ -130,14 +134,14 @@ def news(db: Connection, now: Now, cluster_id: str, revision: int) -> News:
     if _fact(db, "cluster_id") != cluster_id or not _number(db, "compacted") <= revision <= last:
         return News(revision=last, contents=contents(db, now), next_end_ns=end)
     found = db.execute(
-        "SELECT revision, key, value, expired, owner, created, ends_ns FROM event WHERE revision > ? ORDER BY revision",
+        f"SELECT {EVENT} FROM event WHERE revision > ? ORDER BY revision",
         (revision,),
     )
     return News(revision=last, events=[Event(*row) for row in found], next_end_ns=end)
 
 
 def find(db: Connection, key: LeaseKey) -> Row | None:
-    row = db.execute("SELECT key, value, owner, created, modified, ends_ns FROM lease WHERE key = ?", (key,)).fetchone()
+    row = db.execute(f"SELECT {ROW} FROM lease WHERE key = ?", (key,)).fetchone()
     return row and Row(*row)
 
 
