@@ -173,7 +173,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{'damage on node1':28} {'whole again, ms':>22} {'datagrams lost, ms':>22}   ({args.times} times)")
     for name, row in report.items():
         whole, lost = row["until_whole_ms"], row["lost_ms"]
-        print(f"{name:28} {whole['median']:10.0f} max {whole['max']:6.0f} {lost['median']:11.0f} max {lost['max']:6.0f}")
+        print(
+            f"{name:28} {whole['median']:10.0f} max {whole['max']:6.0f} {lost['median']:11.0f} max {lost['max']:6.0f}"
+        )
     return 0
 
 

@@ -51,10 +51,14 @@ NEIGHBOR6 = Neighbor(device="flannel.1", ip=GATEWAY6, mac=MAC)
 FDB_ENTRY = FdbEntry(device="flannel.1", mac=MAC, dst=PEER)
 ON_TUNNEL: tuple[KernelObject, ...] = (ADDRESS, ADDRESS6, NEIGHBOR, NEIGHBOR6, FDB_ENTRY, ROUTE, ROUTE6)
 BRIDGE = Link(name="cbr0", kind=BridgeKind(), mtu=1450, mac=MacAddress("02:00:0a:f4:01:01"))
-PAIR = Link(name="vethA", kind=VethKind(peer="vethB", peer_mtu=1450), mtu=1450, alias="tulle:pod a", hairpin=True, master="cbr0")
+PAIR = Link(
+    name="vethA", kind=VethKind(peer="vethB", peer_mtu=1450), mtu=1450, alias="tulle:pod a", hairpin=True, master="cbr0"
+)
 
 
-@pytest.fixture(params=["fake", pytest.param("linux", marks=pytest.mark.skipif(bool(NEEDS_ROOT), reason=str(NEEDS_ROOT)))])
+@pytest.fixture(
+    params=["fake", pytest.param("linux", marks=pytest.mark.skipif(bool(NEEDS_ROOT), reason=str(NEEDS_ROOT)))]
+)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     made: AbstractContextManager[World] = fake_world() if request.param == "fake" else real_world()
     with made as found:
@@ -104,16 +108,22 @@ def created(*objects: KernelObject) -> tuple[Create, ...]:
         pytest.param((VTEP,), ROUTE6, id="an IPv6 route without a metric"),
         pytest.param((), Route(dst=SUBNET, device="eth0", via=PEER), id="a route through a neighbour"),
         pytest.param((), Route(dst=SUBNET, device="eth0"), id="a route without a gateway"),
-        pytest.param((), Route(dst=SUBNET, device="eth0", via=PEER, mtu=1400, metric=7, table=100), id="metric, MTU, table"),
+        pytest.param(
+            (), Route(dst=SUBNET, device="eth0", via=PEER, mtu=1400, metric=7, table=100), id="metric, MTU, table"
+        ),
         pytest.param((), Route(dst=SUBNET, device="eth0", via=PEER, table=5000), id="a table beyond a byte"),
-        pytest.param((), Route(dst=SUBNET, device="eth0", source=IPv4Address("192.168.64.11")), id="a route with a source"),
+        pytest.param(
+            (), Route(dst=SUBNET, device="eth0", source=IPv4Address("192.168.64.11")), id="a route with a source"
+        ),
         pytest.param((), Route(dst=SUBNET, device=None, kind="blackhole"), id="a blackhole"),
         pytest.param((), Route(dst=SUBNET6, device=None, kind="unreachable"), id="an unreachable IPv6 prefix"),
         pytest.param((), Route(dst=IPv4Network("0.0.0.0/0"), device="eth0", via=PEER), id="a default route"),
         pytest.param((VTEP,), NEIGHBOR, id="a neighbour"),
         pytest.param((VTEP,), NEIGHBOR6, id="an IPv6 neighbour"),
         pytest.param((VTEP,), FDB_ENTRY, id="an FDB entry"),
-        pytest.param((VTEP,), FdbEntry(device="flannel.1", mac=MAC, dst=PEER, port=4789, vni=9), id="an FDB entry's port and VNI"),
+        pytest.param(
+            (VTEP,), FdbEntry(device="flannel.1", mac=MAC, dst=PEER, port=4789, vni=9), id="an FDB entry's port and VNI"
+        ),
         pytest.param((VTEP,), FdbEntry(device="flannel.1", mac=ZERO_MAC, dst=PEER), id="a default FDB entry"),
     ],
 )
@@ -128,9 +138,7 @@ def test_what_is_created_is_observed_and_goes_when_deleted(
     assert absent(world, wanted)
 
 
-@pytest.mark.parametrize(
-    "obj", [VTEP, BRIDGE, *ON_TUNNEL], ids=lambda obj: f"{type(obj).__name__}"
-)
+@pytest.mark.parametrize("obj", [VTEP, BRIDGE, *ON_TUNNEL], ids=lambda obj: f"{type(obj).__name__}")
 def test_a_create_is_exclusive_and_a_second_delete_is_done(world: World, obj: KernelObject) -> None:
     base = () if isinstance(obj, Link) else (VTEP,)
     world.do(*created(*base, obj))
@@ -316,7 +324,13 @@ def test_many_keys_are_answered_like_one(world: World) -> None:
 
 def test_what_is_not_there_is_absent_without_an_error(world: World) -> None:
     table = RouteKey(IPv6Network("fd77::/64"), 777, 1024)
-    keys = (VTEP.key, *(obj.key for obj in ON_TUNNEL), table, LinkKey("a-name-longer-than-fits"), AddressKey("", ADDRESS.interface))
+    keys = (
+        VTEP.key,
+        *(obj.key for obj in ON_TUNNEL),
+        table,
+        LinkKey("a-name-longer-than-fits"),
+        AddressKey("", ADDRESS.interface),
+    )
     state = world.observe(*keys)
     assert not any(key in state for key in keys)
 
@@ -344,7 +358,9 @@ def test_a_device_with_a_dot_in_its_name_has_its_sysctls(world: World) -> None:
     assert satisfied(world, wanted)
 
 
-@pytest.mark.parametrize("path", ["kernel/hostname", "net/../kernel/hostname", "net/ipv4/./ip_forward", "/net/ipv4", "net/a b"])
+@pytest.mark.parametrize(
+    "path", ["kernel/hostname", "net/../kernel/hostname", "net/ipv4/./ip_forward", "/net/ipv4", "net/a b"]
+)
 def test_a_sysctl_outside_net_is_refused(world: World, path: str) -> None:
     assert world.errno(Change(Sysctl(path, None), Sysctl(path, "x"))) in {EINVAL, ENOENT}
 

@@ -29,7 +29,9 @@ class Net:
     def __enter__(self) -> "Net":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -78,7 +80,11 @@ class Net:
     def veth(self, left: tuple[str, str], right: tuple[str, str]) -> None:
         """A pair between two namespaces, both ends up: (namespace, device) each."""
         (space, device), (other_space, other) = left, right
-        self.ip(space, f"link add {device} type veth peer name {other} netns {self.full(other_space)}", f"link set {device} up")
+        self.ip(
+            space,
+            f"link add {device} type veth peer name {other} netns {self.full(other_space)}",
+            f"link set {device} up",
+        )
         self.ip(other_space, f"link set {other} up")
 
     def mac(self, name: str, device: str) -> str:

@@ -52,7 +52,9 @@ class Site:
 
 
 def sh(namespace: Path, *words: str) -> str:
-    return subprocess.run(["ip", "netns", "exec", namespace.name, *words], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["ip", "netns", "exec", namespace.name, *words], check=True, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.fixture

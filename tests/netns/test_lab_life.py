@@ -48,7 +48,10 @@ def links(path: Path) -> set[str]:
 def test_every_pod_reaches_every_other_and_down_leaves_only_what_is_foreign(lab: LabCommand, foreign: Path) -> None:
     facts = lab.facts("up")
     assert [pod["addresses"] for pod in facts["pods"]] == [
-        ["10.244.1.2/24"], ["10.244.1.3/24"], ["10.244.2.2/24"], ["10.244.2.3/24"]
+        ["10.244.1.2/24"],
+        ["10.244.1.3/24"],
+        ["10.244.2.2/24"],
+        ["10.244.2.3/24"],
     ]
     for source, target in (("pod1", "pod2"), ("pod1", "pod4"), ("pod4", "pod1"), ("pod1", "node2"), ("node1", "pod3")):
         echoes = lab.facts("ping", "-c", "1", source, target)["echoes"]
@@ -71,9 +74,7 @@ def test_a_name_in_use_is_refused_and_nothing_of_it_is_touched(lab: LabCommand) 
     assert again.returncode == 2
     assert again.stderr.startswith(f"tulle: lab {lab.name}: is already there: ")
     assert lab.facts("ping", "-c", "1", "pod1", "pod4")["echoes"][0]["rtt_ns"]
-    assert [node["agent_pid"] for node in before["nodes"]] == [
-        node["agent_pid"] for node in _listed(lab)["nodes"]
-    ]
+    assert [node["agent_pid"] for node in before["nodes"]] == [node["agent_pid"] for node in _listed(lab)["nodes"]]
 
 
 @pytest.mark.parametrize("taken", ["node2", "pod3", "switch"])

@@ -105,7 +105,9 @@ errors4 = packets4(
 arps = st.builds(Arp, operation=u16, sender_mac=macs, sender_ip=ip4, target_mac=macs, target_ip=ip4)
 vlans = st.none() | u16
 frames = (
-    st.builds(Ethernet, destination=macs, source=macs, ethertype=st.just(ETH_P_IPV4), payload=simple4 | errors4, vlan=vlans)
+    st.builds(
+        Ethernet, destination=macs, source=macs, ethertype=st.just(ETH_P_IPV4), payload=simple4 | errors4, vlan=vlans
+    )
     | st.builds(Ethernet, destination=macs, source=macs, ethertype=st.just(ETH_P_IPV6), payload=simple6, vlan=vlans)
     | st.builds(Ethernet, destination=macs, source=macs, ethertype=st.just(ETH_P_ARP), payload=arps, vlan=vlans)
 )

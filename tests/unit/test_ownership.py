@@ -39,27 +39,49 @@ NODE = IPv4Address("192.168.64.12")
         pytest.param(Link(name="eth0", kind=OtherKind()), Standing.FOREIGN, id="a NIC"),
         pytest.param(Route(dst=SUBNET, device="flannel.1", via=GATEWAY), Standing.OURS, id="a route of our protocol"),
         pytest.param(Route(dst=SUBNET, device="eth0", protocol=3), Standing.FOREIGN, id="a route of another protocol"),
-        pytest.param(Route(dst=SUBNET, device="flannel.1", protocol=RTPROT_KERNEL), Standing.KERNEL, id="a connected route"),
-        pytest.param(Address(device="flannel.1", interface=ip_interface("10.244.1.0/32")), Standing.OURS, id="a VTEP address"),
-        pytest.param(Address(device="flannel.1", interface=ip_interface("10.244.1.7/32")), Standing.FOREIGN, id="a host's address"),
-        pytest.param(Address(device="flannel.1", interface=ip_interface("10.9.0.0/32")), Standing.FOREIGN, id="outside the overlay"),
         pytest.param(
-            Address(device="flannel.1", interface=ip_interface("fe80::1/64"), scope=253), Standing.KERNEL, id="link-local"
+            Route(dst=SUBNET, device="flannel.1", protocol=RTPROT_KERNEL), Standing.KERNEL, id="a connected route"
+        ),
+        pytest.param(
+            Address(device="flannel.1", interface=ip_interface("10.244.1.0/32")), Standing.OURS, id="a VTEP address"
+        ),
+        pytest.param(
+            Address(device="flannel.1", interface=ip_interface("10.244.1.7/32")),
+            Standing.FOREIGN,
+            id="a host's address",
+        ),
+        pytest.param(
+            Address(device="flannel.1", interface=ip_interface("10.9.0.0/32")),
+            Standing.FOREIGN,
+            id="outside the overlay",
+        ),
+        pytest.param(
+            Address(device="flannel.1", interface=ip_interface("fe80::1/64"), scope=253),
+            Standing.KERNEL,
+            id="link-local",
         ),
         pytest.param(Neighbor(device="flannel.1", ip=GATEWAY, mac=MAC), Standing.OURS, id="a VTEP's neighbour"),
         pytest.param(
-            Neighbor(device="flannel.1", ip=IPv4Address("10.244.2.7"), mac=MAC), Standing.FOREIGN, id="a host's neighbour"
+            Neighbor(device="flannel.1", ip=IPv4Address("10.244.2.7"), mac=MAC),
+            Standing.FOREIGN,
+            id="a host's neighbour",
         ),
         pytest.param(
-            Neighbor(device="flannel.1", ip=GATEWAY, mac=None, permanent=False), Standing.KEPT, id="a resolving neighbour at our key"
+            Neighbor(device="flannel.1", ip=GATEWAY, mac=None, permanent=False),
+            Standing.KEPT,
+            id="a resolving neighbour at our key",
         ),
         pytest.param(Neighbor(device="eth0", ip=GATEWAY, mac=MAC), Standing.FOREIGN, id="a neighbour elsewhere"),
         pytest.param(FdbEntry(device="flannel.1", mac=MAC, dst=NODE), Standing.OURS, id="a peer's FDB entry"),
         pytest.param(FdbEntry(device="flannel.1", mac=STRANGE_MAC, dst=NODE), Standing.FOREIGN, id="a MAC of no lease"),
-        pytest.param(FdbEntry(device="flannel.1", mac=ZERO_MAC, dst=NODE), Standing.FOREIGN, id="the all-zero default entry"),
+        pytest.param(
+            FdbEntry(device="flannel.1", mac=ZERO_MAC, dst=NODE), Standing.FOREIGN, id="the all-zero default entry"
+        ),
         pytest.param(FdbEntry(device="vxlan9", mac=MAC, dst=NODE), Standing.FOREIGN, id="an entry on another device"),
         pytest.param(
-            FdbEntry(device="flannel.1", mac=STRANGE_MAC, dst=NODE, permanent=False), Standing.KERNEL, id="a learnt entry"
+            FdbEntry(device="flannel.1", mac=STRANGE_MAC, dst=NODE, permanent=False),
+            Standing.KERNEL,
+            id="a learnt entry",
         ),
     ],
 )
@@ -68,5 +90,8 @@ def test_standing(obj: KernelObject, standing: Standing) -> None:
 
 
 def test_a_departed_peers_mac_is_recognised_by_its_neighbour() -> None:
-    entries = (Neighbor(device="flannel.1", ip=GATEWAY, mac=STRANGE_MAC), Neighbor(device="eth0", ip=GATEWAY, mac=ZERO_MAC))
+    entries = (
+        Neighbor(device="flannel.1", ip=GATEWAY, mac=STRANGE_MAC),
+        Neighbor(device="eth0", ip=GATEWAY, mac=ZERO_MAC),
+    )
     assert JUDGE.recognised_macs(entries) == {STRANGE_MAC}

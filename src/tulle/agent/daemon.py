@@ -7,7 +7,6 @@ path stays up, the lease stays in the store until it expires or ``tulle leave`` 
 import asyncio
 import logging
 import os
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -20,9 +19,8 @@ from tulle.agent.notify import READY, notify
 from tulle.agent.options import AgentOptions
 from tulle.agent.reconciler import Reconciler, observe_host
 from tulle.agent.verbs import control_verbs
-from tulle.errors import ConfigError, StoreUnavailable
+from tulle.errors import StoreUnavailable
 from tulle.kernel.linux import LinuxKernel
-from tulle.kernel.port import Kernel
 from tulle.kernel.system import SystemClock, SystemFiles, SystemRandom
 from tulle.model.lease import Lease
 from tulle.model.network import Host, NetworkConfig, Vxlan
@@ -184,5 +182,3 @@ async def _serve(node: Node) -> None:
 def _jittered(random: Random) -> float:
     """A pause below the limit for a store that is away, so that nodes do not come back in step."""
     return STORE_RETRY_LIMIT_S * (0.1 + random.below(900) / 1000)
-
-

@@ -79,9 +79,7 @@ def status_json(status: NodeStatus) -> JsonObject:
         "refused": [builtins(refusal) for refusal in admission.refusals],
         "held": sorted(book.held),
         "undecodable": [builtins(entry) for entry in book.undecodable.values()],
-        "conflicts": [
-            {"wanted": format_object(c.wanted), "holder": format_object(c.holder)} for c in report.conflicts
-        ],
+        "conflicts": [{"wanted": format_object(c.wanted), "holder": format_object(c.holder)} for c in report.conflicts],
         "strangers": [format_object(obj) for obj in report.strangers],
         "dropping_chains": [_dropping_chain(chain, status) for chain in inputs.host.dropping_chains],
         "failures": [{"step": str(o.error.request), "reason": str(o.error)} for o in report.failures if o.error],

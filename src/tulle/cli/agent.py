@@ -28,7 +28,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The agent's flags, named as flanneld names them where it has the same."""
     parser.add_argument("--root", metavar="DIR", help="keep every file below DIR (default: TULLE_ROOT, else /)")
-    parser.add_argument("--store", metavar="URL", help="sqlite:///path (default: the embedded store in the state folder)")
+    parser.add_argument(
+        "--store", metavar="URL", help="sqlite:///path (default: the embedded store in the state folder)"
+    )
     parser.add_argument("--iface", metavar="NAME|IP", help="underlay device (default: that of the default route)")
     parser.add_argument("--public-ip", metavar="IP", help="IPv4 address that other nodes send to")
     parser.add_argument("--public-ipv6", metavar="IP", help="IPv6 address that other nodes send to")

@@ -68,7 +68,9 @@ def ping(args: argparse.Namespace) -> int:
             print(_say(args, "silence").format(target, echo.sequence) + reason, flush=True)
     received = sum(echo["rtt_ns"] is not None for echo in echoes)
     if args.json:
-        print(json.dumps({"schema": "tulle.ping/1", "from": args.source, "to": str(target), "echoes": echoes}, indent=2))
+        print(
+            json.dumps({"schema": "tulle.ping/1", "from": args.source, "to": str(target), "echoes": echoes}, indent=2)
+        )
     else:
         print(_say(args, "summary").format(len(echoes), received))
     return EXIT_YES if received == len(echoes) else EXIT_NO

@@ -50,7 +50,9 @@ def _add_up(verbs: "Parsers") -> None:
     up.add_argument("file", metavar="lab.toml", nargs="?", help="a topology; flags win over it")
     up.add_argument("--nodes", metavar="N", type=_count, help="nodes (default: 2)")
     up.add_argument("--pods", metavar="M", type=_count, help="pods per node (default: 2)")
-    up.add_argument("--underlay", choices=UNDERLAYS, help="one segment, or a router between the nodes (default: switch)")
+    up.add_argument(
+        "--underlay", choices=UNDERLAYS, help="one segment, or a router between the nodes (default: switch)"
+    )
     up.add_argument("--ipv6", action="store_true", default=None, help="dual stack")
     up.add_argument("--ascii", action="store_true", help="draw with plain characters")
     up.add_argument("-q", "--quiet", action="store_true", help="print nothing when it works")
@@ -67,11 +69,19 @@ def _add_inside(verbs: "Parsers") -> None:
     ping.add_argument("target", metavar="TO", help="a node, a pod, or an address")
     ping.add_argument("-6", dest="ipv6", action="store_true", help="over IPv6")
     ping.add_argument("-c", "--count", metavar="N", type=_count, default=3, help="how many (default: 3)")
-    ping.add_argument("-W", "--timeout", metavar="S", type=float, default=1.0, help="seconds to wait for each (default: 1)")
+    ping.add_argument(
+        "-W", "--timeout", metavar="S", type=float, default=1.0, help="seconds to wait for each (default: 1)"
+    )
 
 
 def _verb(
-    verbs: "Parsers", name: str, run: Callable[[argparse.Namespace], int], text: str, *, named: bool = True, facts: bool = True
+    verbs: "Parsers",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+    *,
+    named: bool = True,
+    facts: bool = True,
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     if named:

@@ -67,7 +67,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "options": ("options (also after the command):", "选项（也可写在命令之后）："),
     "lang": ("language of the output for people", "给人看的输出所用的语言"),
     "version": ("print the version", "显示版本"),
-    "help": ("print this help; 'tulle COMMAND --help' for a command's", "显示本帮助；“tulle 命令 --help”显示该命令的帮助"),
+    "help": (
+        "print this help; 'tulle COMMAND --help' for a command's",
+        "显示本帮助；“tulle 命令 --help”显示该命令的帮助",
+    ),
 }
 
 

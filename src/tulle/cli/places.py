@@ -59,7 +59,9 @@ def resolve(name: str, lab: str | None = None) -> Place:
             return place
     if name.isdecimal():
         return _existing(name, Path(f"/proc/{int(name)}/ns/net"))
-    raise ConfigError(name, "no such node, pod, namespace or process", _listing(place.name for place in candidates(lab)))
+    raise ConfigError(
+        name, "no such node, pod, namespace or process", _listing(place.name for place in candidates(lab))
+    )
 
 
 def candidates(lab: str | None = None) -> tuple[Place, ...]:
@@ -97,7 +99,11 @@ def chosen_lab(lab: str | None = None) -> LabState | None:
     if named:
         state = _read(folder, check_name("lab", named))
         if state is None:
-            raise ConfigError(f"lab {named}", "no such lab", f"there is {_listing(folder.names())}" if folder.names() else "make one with 'tulle lab up'")
+            raise ConfigError(
+                f"lab {named}",
+                "no such lab",
+                f"there is {_listing(folder.names())}" if folder.names() else "make one with 'tulle lab up'",
+            )
         return state
     names = folder.names()
     if DEFAULT_LAB in names or len(names) == 1:

@@ -30,7 +30,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         parser.add_argument("--json", action="store_true", help="print the facts as JSON")
         if verb == "plan":
             parser.add_argument(
-                "--from-scratch", action="store_true", help="as if the kernel held nothing of it: the whole state as text"
+                "--from-scratch",
+                action="store_true",
+                help="as if the kernel held nothing of it: the whole state as text",
             )
         parser.set_defaults(run=run, verb=verb)
 

@@ -90,7 +90,9 @@ class Addresses:
             if self._claim(str(ip), owner):
                 _write(last, str(ip).encode(), os.O_TRUNC)
                 return ip_interface((ip, subnet.prefixlen))
-        raise CniError(EXHAUSTED, f"subnet {subnet}", "every address is in use: delete pods, or give nodes larger subnets")
+        raise CniError(
+            EXHAUSTED, f"subnet {subnet}", "every address is in use: delete pods, or give nodes larger subnets"
+        )
 
     def _claim(self, name: str, owner: tuple[str, str]) -> bool:
         try:

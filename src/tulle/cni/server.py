@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tulle.cni.attach import Attachment, PodNetwork, attachment, host_device, judge
 from tulle.cni.ipam import Addresses
-from tulle.errors import ConfigError, KernelError, TulleError
+from tulle.errors import ConfigError, TulleError
 from tulle.kernel.netns import identify, open_path
 from tulle.kernel.port import Kernel
 from tulle.model.change import Delete, Plan
@@ -127,9 +127,7 @@ class CniServer:
             raise CniError(NOT_AS_ATTACHED, f"{call.container_id} {call.ifname}", "has no addresses here")
         pod = self._open(call.netns)
         try:
-            given = tuple(
-                ip_interface((ip, net.prefixlen)) for ip, net in zip(held, network.subnets, strict=True)
-            )
+            given = tuple(ip_interface((ip, net.prefixlen)) for ip, net in zip(held, network.subnets, strict=True))
             wanted = attachment(call, network, given, await self._bridge(call.conf.bridge))
             for kernel, state in ((self._kernel, wanted.host), (pod, wanted.pod)):
                 plan = await _planned(kernel, state)
@@ -146,9 +144,7 @@ class CniServer:
         valid = call.conf.valid_attachments
         if valid is not None:
             for container_id, ifname in self._addresses(call).owners() - valid:
-                gone = Invocation(
-                    command="DEL", container_id=container_id, netns="", ifname=ifname, conf=call.conf
-                )
+                gone = Invocation(command="DEL", container_id=container_id, netns="", ifname=ifname, conf=call.conf)
                 await self._undo(gone)
         return b""
 

@@ -233,11 +233,7 @@ class Machine:
         connected = {other.network for other in left}
         for route in [obj for obj in self.objects.values() if isinstance(obj, Route)]:
             own = route.protocol == RTPROT_KERNEL and route.device == device
-            if own and route.dst == ip.network and route.dst not in connected:
-                self._remove([route])
-            elif ip.version == route.dst.version == 4 and (
-                route.source == ip.ip or (last4 and route.device == device)
-            ):
+            if (own and route.dst == ip.network and route.dst not in connected) or (ip.version == route.dst.version == 4 and (route.source == ip.ip or (last4 and route.device == device))):
                 self._remove([route])
             elif route.source == ip.ip:
                 self._put(replace(route, source=None))

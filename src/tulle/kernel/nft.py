@@ -102,9 +102,7 @@ class NftEngine:
         try:
             match obj:
                 case NftTable():
-                    await self._transact(
-                        nft.delete_table(obj) if isinstance(step, Delete) else nft.replace_table(obj)
-                    )
+                    await self._transact(nft.delete_table(obj) if isinstance(step, Delete) else nft.replace_table(obj))
                 case ChainAccept(engine=nft.LEGACY):
                     await self._apply_legacy(obj, isinstance(step, Delete))
                 case ChainAccept():
@@ -225,7 +223,9 @@ def decode_generation(payload: bytes) -> int | None:
 def _output(command: Sequence[str], given: bytes) -> bytes:
     """What ``command`` prints.  Raises ToolFailure."""
     try:
-        done = subprocess.run(command, input=given, capture_output=True, timeout=TIMEOUT_S, check=False, env=_environment())
+        done = subprocess.run(
+            command, input=given, capture_output=True, timeout=TIMEOUT_S, check=False, env=_environment()
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ToolFailure(str(error)) from None
     if done.returncode != 0:

@@ -68,7 +68,9 @@ class Observer:
             return objects
 
     async def _links(self, view: "View") -> list[links.LinkMessage]:
-        found = [links.decode_link(message) for message in await self._messages(Dump(links.dump_links(), lambda _: None))]
+        found = [
+            links.decode_link(message) for message in await self._messages(Dump(links.dump_links(), lambda _: None))
+        ]
         for link in found:
             view.devices.learn(link)
         return found
@@ -208,9 +210,7 @@ def _crowded(scope: Scope, kind: type[NeighborKey] | type[FdbKey]) -> frozenset[
     for key in scope.keys:
         if isinstance(key, kind):
             per_device.setdefault(key.device, []).append(key)
-    return frozenset(
-        device for device, keys in per_device.items() if len(keys) > FEW or any(map(_needs_a_dump, keys))
-    )
+    return frozenset(device for device, keys in per_device.items() if len(keys) > FEW or any(map(_needs_a_dump, keys)))
 
 
 def _needs_a_dump(key: ObjectKey) -> bool:

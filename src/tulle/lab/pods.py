@@ -70,7 +70,12 @@ def attach(plugin: tuple[str, ...], attachment: Attachment) -> PodRecord:
 def _execute(plugin: tuple[str, ...], verb: str, attachment: Attachment) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(
-            plugin, input=CONFIG, env=_environment(plugin, verb, attachment), capture_output=True, timeout=TIMEOUT_S, check=False
+            plugin,
+            input=CONFIG,
+            env=_environment(plugin, verb, attachment),
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise ProcessFailed(f"pod {attachment.pod}", f"{PLUGIN} {verb} took over {TIMEOUT_S} s") from None

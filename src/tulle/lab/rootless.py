@@ -55,7 +55,9 @@ def enter_holder(pid: int) -> None:
         for kind in ("user", "mnt", "net"):  # the first gives the power to join the others
             enter(there / kind)
     except (FileNotFoundError, ProcessLookupError):
-        raise ProcessFailed("lab", "the process that holds its namespaces is gone: 'tulle lab down' cleans up") from None
+        raise ProcessFailed(
+            "lab", "the process that holds its namespaces is gone: 'tulle lab down' cleans up"
+        ) from None
     os.chdir(folder)  # joining a mount namespace moves a process to its root
 
 

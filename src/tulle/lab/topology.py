@@ -161,7 +161,9 @@ def _checked(values: Mapping[str, object]) -> LabSettings:
         if network.overlaps(underlay):
             raise ConfigError(f"network {network}", f"overlaps the underlay {underlay}", "choose another")
     if not settings.network.prefixlen < settings.subnet_len <= 30:
-        raise ConfigError(f"subnet_len {settings.subnet_len}", f"must be {settings.network.prefixlen + 1} to 30 in {settings.network}")
+        raise ConfigError(
+            f"subnet_len {settings.subnet_len}", f"must be {settings.network.prefixlen + 1} to 30 in {settings.network}"
+        )
     if settings.ipv6 and settings.network6.prefixlen >= SUBNET_LEN6:
         raise ConfigError(f"network6 {settings.network6}", f"must be shorter than the nodes' /{SUBNET_LEN6}")
     return settings
@@ -207,9 +209,7 @@ def _numbered(settings: LabSettings, nodes: int, pods: int) -> dict[str, tuple[s
         if value < least:
             raise ConfigError(f"{flag} {value}", f"must be {least} or more")
     _check_room(settings, nodes, f"node{nodes}", pods)  # before a billion names are made
-    return {
-        f"node{n}": tuple(f"pod{(n - 1) * pods + p}" for p in range(1, pods + 1)) for n in range(1, nodes + 1)
-    }
+    return {f"node{n}": tuple(f"pod{(n - 1) * pods + p}" for p in range(1, pods + 1)) for n in range(1, nodes + 1)}
 
 
 def _first(*values: T | None) -> T:

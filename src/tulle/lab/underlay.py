@@ -68,9 +68,7 @@ def node_end(settings: LabSettings, node: LabNode) -> KernelState:
         objects.append(_address(NODE_DEVICE, address, length))
         if routed:
             everywhere = ANY4 if address.version == 4 else ANY6
-            objects.append(
-                Route(dst=everywhere, device=NODE_DEVICE, via=gateway, onlink=True, protocol=RTPROT_STATIC)
-            )
+            objects.append(Route(dst=everywhere, device=NODE_DEVICE, via=gateway, onlink=True, protocol=RTPROT_STATIC))
     return KernelState.of(objects)
 
 

@@ -275,9 +275,7 @@ class ChainAccept:
         return ChainAcceptKey(self.engine, self.family, self.table, self.chain)
 
 
-ObjectKey: TypeAlias = (
-    LinkKey | AddressKey | RouteKey | NeighborKey | FdbKey | SysctlKey | NftTableKey | ChainAcceptKey
-)
+ObjectKey: TypeAlias = LinkKey | AddressKey | RouteKey | NeighborKey | FdbKey | SysctlKey | NftTableKey | ChainAcceptKey
 KernelObject: TypeAlias = Link | Address | Route | Neighbor | FdbEntry | Sysctl | NftTable | ChainAccept
 
 

@@ -42,9 +42,7 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
         if wanted.key in taken:
             continue
         steps += _steps_towards(wanted, survivors.get(wanted.key))
-    steps += [
-        Delete(obj) for obj in standing_still if obj.key not in desired and judge(obj) is Standing.OURS
-    ]
+    steps += [Delete(obj) for obj in standing_still if obj.key not in desired and judge(obj) is Standing.OURS]
     return Plan(tuple(sorted(steps, key=_rank)), conflicts, _strangers(observed, desired, judge))
 
 

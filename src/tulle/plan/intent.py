@@ -63,7 +63,10 @@ class Intent:
         moved = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
         wanted, scope = self.desired.with_peers(after, moved)
         macs = self.seen_macs | {
-            mac for key in moved & after.keys() for mac in (after[key].vtep_mac, after[key].vtep_mac6) if mac is not None
+            mac
+            for key in moved & after.keys()
+            for mac in (after[key].vtep_mac, after[key].vtep_mac6)
+            if mac is not None
         }
         return Intent(book=book, admission=admission, desired=wanted, seen_macs=macs), scope
 

@@ -139,7 +139,11 @@ def _delete(obj: KernelObject) -> tuple[str, ...]:
         case Route():
             return (_joined("ip", "route", "delete", *_route(obj)),)
         case Neighbor():
-            return (_joined("ip", "neighbour", "delete", *(("proxy",) if obj.proxy else ()), str(obj.ip), "dev", obj.device),)
+            return (
+                _joined(
+                    "ip", "neighbour", "delete", *(("proxy",) if obj.proxy else ()), str(obj.ip), "dev", obj.device
+                ),
+            )
         case FdbEntry():
             target = ("dst", str(obj.dst)) if obj.dst is not None else ()
             return (_joined("bridge", "fdb", "delete", obj.mac, "dev", obj.device, *target, "self"),)
@@ -263,9 +267,7 @@ def _fdb_entry(entry: FdbEntry) -> tuple[str, ...]:
 def _accept(accept: ChainAccept) -> tuple[str, ...]:
     if accept.engine == nft.LEGACY:
         return tuple(_legacy("-A", way, network) for network in map(str, accept.networks) for way in ("-s", "-d"))
-    return tuple(
-        _joined("nft", " ".join(("add rule", *_chain(accept), rule))) for rule in nft.accept_rules(accept)
-    )
+    return tuple(_joined("nft", " ".join(("add rule", *_chain(accept), rule))) for rule in nft.accept_rules(accept))
 
 
 def _delete_accept(accept: ChainAccept) -> tuple[str, ...]:

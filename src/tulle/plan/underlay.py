@@ -102,5 +102,3 @@ def _best(observed: KernelState, device: str, version: int, pinned: IPAddress | 
     usable = [a for a in found if not a.interface.is_link_local]
     usable.sort(key=lambda a: (a.scope, not a.permanent, int(a.interface.ip)))
     return usable[0].interface.ip if usable else None
-
-

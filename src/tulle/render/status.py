@@ -117,7 +117,9 @@ def format_leases(answer: JsonObject, lang: str = "en") -> str:
         for lease in answer["leases"]
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def _dropping(chain: JsonObject, words: dict[str, str]) -> str:

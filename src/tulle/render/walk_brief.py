@@ -26,7 +26,10 @@ def arrow_lines(journey: Journey, direction: Direction, lang: str, columns: int)
     text = f"{say('reply', lang)}: " if direction == "reply" else ""
     text += "".join(_arrow(hops, at) for at in range(len(hops)))
     total = legs(hops)[-1].total_ns if legs(hops) else 0
-    return [Line(("" if at == 0 else "   ") + piece) for at, piece in enumerate(wrap(f"{text} ({duration(total)})", columns - 3))]
+    return [
+        Line(("" if at == 0 else "   ") + piece)
+        for at, piece in enumerate(wrap(f"{text} ({duration(total)})", columns - 3))
+    ]
 
 
 def _arrow(hops: tuple[Hop, ...], at: int) -> str:
@@ -64,7 +67,9 @@ def _delivered(journey: Journey, lang: str) -> str:
     if journey.verdict.icmp:
         text += "; " + say("reply.icmp", lang, icmp=journey.verdict.icmp)
     elif reply:
-        text += ("；" if lang == "zh" else "; ") + say("reply.same" if same_way(journey) else "reply.other", lang, n=len(reply))
+        text += ("；" if lang == "zh" else "; ") + say(
+            "reply.same" if same_way(journey) else "reply.other", lang, n=len(reply)
+        )
     traced, plain = journey.overhead.rtt_traced_ns, journey.overhead.rtt_plain_ns
     if traced is not None and plain is not None:
         text += stop + " " + say("rtt", lang, traced=duration(traced), plain=duration(plain))

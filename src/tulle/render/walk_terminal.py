@@ -252,7 +252,11 @@ def broken_walk(journey: Journey, look: Look) -> Iterable[Line]:
     rest = _unreached(journey, hops)
     if rest:
         first, last = rest[0], rest[-1]
-        text = say("unreached", look.lang, first=first, last=last) if first != last else f"{first}  {say('unreached', look.lang, first='', last='').strip(' …')}"
+        text = (
+            say("unreached", look.lang, first=first, last=last)
+            if first != last
+            else f"{first}  {say('unreached', look.lang, first='', last='').strip(' …')}"
+        )
         yield Line("   ┊ " + text, "dim")
 
 

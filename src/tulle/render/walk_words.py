@@ -38,10 +38,16 @@ WORDS: Final[Words] = {
     "hop.route": ("{text}", "{text}"),
     "hop.noroute": ("the kernel refuses to route it: {text}", "内核拒绝路由：{text}"),
     "hop.3b": ("wraps it: {ip} is {mac}, which lives at {dst}", "封装：{ip} 的 MAC 是 {mac}，它位于 {dst}"),
-    "hop.3b.nofdb": ("{ip} is {mac}, but no FDB entry says where that MAC lives", "{ip} 的 MAC 是 {mac}，但转发表没有说明它在哪里"),
+    "hop.3b.nofdb": (
+        "{ip} is {mac}, but no FDB entry says where that MAC lives",
+        "{ip} 的 MAC 是 {mac}，但转发表没有说明它在哪里",
+    ),
     "hop.3b.noneigh": ("enters the tunnel device; no neighbour entry for {ip}", "进入隧道设备；邻居表中没有 {ip}"),
     "hop.3b.bare": ("enters the tunnel device", "进入隧道设备"),
-    "hop.3c": ("outer packet leaves: udp {sport}→{dport} (+{more} bytes)", "外层包离开：udp {sport}→{dport}（+{more} 字节）"),
+    "hop.3c": (
+        "outer packet leaves: udp {sport}→{dport} (+{more} bytes)",
+        "外层包离开：udp {sport}→{dport}（+{more} 字节）",
+    ),
     "hop.3c.plain": ("leaves the node as it is", "原样离开节点"),
     "hop.4": ("only node addresses are visible here", "这里只看得到节点地址"),
     "hop.4.plain": ("on the underlay, pod addresses in the open", "在底层网络上，Pod 地址可见"),
@@ -52,9 +58,18 @@ WORDS: Final[Words] = {
     "hop.6a.nobody": ("no VXLAN device of this node listens on udp/{port}", "本节点没有 VXLAN 设备监听 udp/{port}"),
     "hop.6a.plain": ("arrives at the node", "到达节点"),
     "hop.6b": ("unwrapped, VNI {vni} matches", "解封装，VNI {vni} 相符"),
-    "hop.6b.other": ("unwrapped, but MAC {mac} is not {dev}'s: not accepted", "已解封装，但 MAC {mac} 不是 {dev} 的：不接受"),
-    "hop.7": ("{ip} is {mac}, behind {port} (neighbour {state})", "{ip} 的 MAC 是 {mac}，在 {port} 后面（邻居状态 {state}）"),
-    "hop.7.routed": ("{ip} is {mac} on {dev} (neighbour {state})", "{ip} 的 MAC 是 {mac}，在 {dev} 上（邻居状态 {state}）"),
+    "hop.6b.other": (
+        "unwrapped, but MAC {mac} is not {dev}'s: not accepted",
+        "已解封装，但 MAC {mac} 不是 {dev} 的：不接受",
+    ),
+    "hop.7": (
+        "{ip} is {mac}, behind {port} (neighbour {state})",
+        "{ip} 的 MAC 是 {mac}，在 {port} 后面（邻居状态 {state}）",
+    ),
+    "hop.7.routed": (
+        "{ip} is {mac} on {dev} (neighbour {state})",
+        "{ip} 的 MAC 是 {mac}，在 {dev} 上（邻居状态 {state}）",
+    ),
     "hop.7.bare": ("into the pair that ends in {pod}", "进入通往 {pod} 的虚拟网卡对"),
     "hop.8": ("accepted by {pod}", "{pod} 已接收"),
     "hop.8.other": ("seen, not accepted: sent to MAC {mac}", "看到但不接收：目的 MAC 是 {mac}"),
@@ -76,7 +91,10 @@ WORDS: Final[Words] = {
     "slowest": ("slowest", "最慢"),
     "lost": ("did not arrive: stopped at step {step}, {place}", "未到达：停在第 {step} 步，{place}"),
     "lost.start": ("never left {pod}", "没有离开 {pod}"),
-    "noreply": ("arrived, but the reply did not: it stopped at step {step}, {place}", "已到达，但应答没有回来：停在第 {step} 步，{place}"),
+    "noreply": (
+        "arrived, but the reply did not: it stopped at step {step}, {place}",
+        "已到达，但应答没有回来：停在第 {step} 步，{place}",
+    ),
     "noreply.start": ("arrived, but {pod} sent no reply", "已到达，但 {pod} 没有发出应答"),
     "dropped": ("DROPPED in {place}: {reason}", "被丢弃于 {place}：{reason}"),
     "sent.error": ("the kernel refused to send: {error}", "内核拒绝发送：{error}"),
@@ -378,7 +396,9 @@ def _arrives(journey: Journey, hop: Hop, lang: str) -> str:
     if link is None or "port" not in link.facts:
         is_end = _far_end(journey, hop).role == "node" and hop.pkttype == "host"
         return say("hop.target", lang, pod=_far_end(journey, hop).pod) if is_end else say("hop.6a.plain", lang)
-    return say("hop.6a" if link.found else "hop.6a.nobody", lang, port=link.facts["port"], dev=link.facts.get("dev", ""))
+    return say(
+        "hop.6a" if link.found else "hop.6a.nobody", lang, port=link.facts["port"], dev=link.facts.get("dev", "")
+    )
 
 
 def _unwraps(journey: Journey, hop: Hop, lang: str) -> str:

@@ -65,7 +65,9 @@ def correlate(found: Findings) -> Journey:
     start = min((sighting.t_ns for sighting in found.seen.sightings), default=0)
     request = _walk(found, "request", start, 1)
     reply = _walk(found, "reply", start, 1 + len(request.places))
-    verdict = judge(found.topology, found.places, found.probe, request, reply, found.facts, found.seen.questions, found.send_error)
+    verdict = judge(
+        found.topology, found.places, found.probe, request, reply, found.facts, found.seen.questions, found.send_error
+    )
     first = request.places[0] if request.places else None
     return Journey(
         source=_end(found, found.places.source),
@@ -217,7 +219,8 @@ def _side(question: Question, found: Findings, start_ns: int) -> Side:
     netns = question.device.netns
     device = found.topology.device(question.device)
     answer = next(
-        (q.answer for q in found.seen.questions if q.device == question.device and q.ip == question.ip and q.answer), None
+        (q.answer for q in found.seen.questions if q.device == question.device and q.ip == question.ip and q.answer),
+        None,
     )
     name = device.name if device else f"if{question.device.ifindex}"
     return Side(

@@ -56,7 +56,9 @@ class Scene:
         answered = {q.ip for q in self.questions if q.answer}
         return next((q for q in mine if q.answer is None and q.outgoing and q.ip not in answered), None)
 
-    def finding(self, id: str, rule: str, decision: Decision | None = None, *, repair: str = "", **facts: object) -> Finding:
+    def finding(
+        self, id: str, rule: str, decision: Decision | None = None, *, repair: str = "", **facts: object
+    ) -> Finding:
         node = self.cast.name(self.netns)
         return Finding(
             id=id,
@@ -142,7 +144,7 @@ def _delivered_locally(scene: Scene) -> bool:
 
 def _no_route(scene: Scene) -> Finding | None:
     route = scene.decision("route")
-    if route is None or route.found and route.route_kind not in _REFUSING:
+    if route is None or (route.found and route.route_kind not in _REFUSING):
         return None
     if route.route_kind in _REFUSING:
         return scene.finding("D21", "refusing-route", route, target=_target(scene), kind=route.route_kind)
@@ -224,7 +226,9 @@ def _tunnel_filtered(scene: Scene) -> Finding | None:
     if not scene.netfilter or scene.last is None:
         return None
     on_tunnel = scene.device is not None and scene.device.kind == "vxlan" and scene.last.outgoing
-    return scene.finding("D47", "tunnel-filter-out", port=scene.device.port if scene.device else "") if on_tunnel else None
+    return (
+        scene.finding("D47", "tunnel-filter-out", port=scene.device.port if scene.device else "") if on_tunnel else None
+    )
 
 
 def _filtered(scene: Scene) -> Finding | None:
@@ -288,7 +292,9 @@ def _wrong_inner_mac(scene: Scene) -> Finding | None:
     device, last = scene.device, scene.last
     if device is None or last is None or device.kind != "vxlan" or last.capture.pkttype != "otherhost":
         return None
-    return scene.finding("D04", "wrong-inner-mac", mac=last.layers.frame.destination, own=device.mac, device=device.name)
+    return scene.finding(
+        "D04", "wrong-inner-mac", mac=last.layers.frame.destination, own=device.mac, device=device.name
+    )
 
 
 def _reverse_path(scene: Scene) -> Finding | None:
@@ -309,7 +315,9 @@ def _target_silent(scene: Scene) -> Finding | None:
     port = next((p for p in _ports_to(scene, scene.cast.target) if not p.up), None)
     if port is not None:
         repair = f"ip link set {port.name} up"
-        return scene.finding("D30", "veth-down", neigh, repair=repair, device=port.name, where=scene.cast.name(scene.netns))
+        return scene.finding(
+            "D30", "veth-down", neigh, repair=repair, device=port.name, where=scene.cast.name(scene.netns)
+        )
     return scene.finding("D33", "target-silent", neigh, ip=target)
 
 

@@ -77,9 +77,7 @@ def _look(spaces: Spaces, netns: NetnsId) -> Namespace:
     return Namespace(id=netns, name=spaces.name(netns), devices=devices)
 
 
-def _device(
-    netns: NetnsId, link: LinkMessage, addresses: list[IPAddress], namespaces: dict[int, NetnsId]
-) -> Device:
+def _device(netns: NetnsId, link: LinkMessage, addresses: list[IPAddress], namespaces: dict[int, NetnsId]) -> Device:
     here = netns if link.link_netnsid is None else namespaces.get(link.link_netnsid)
     is_pair = link.kind == "veth" and link.link and here is not None
     return Device(

@@ -27,7 +27,9 @@ def shares_stamp(sighting: Sighting, before: Sighting) -> bool:
     return sighting.t_ns <= before.t_ns
 
 
-def without_copies(sightings: Sequence[Sighting], topology: Topology) -> tuple[tuple[Sighting, ...], tuple[Sighting, ...]]:
+def without_copies(
+    sightings: Sequence[Sighting], topology: Topology
+) -> tuple[tuple[Sighting, ...], tuple[Sighting, ...]]:
     """The walk, and the copies that a bridge flooded out of other ports while it did not know the right one.
 
     Of several transmissions by ports of one bridge only those that lead into a tapped namespace are the walk.

@@ -70,7 +70,11 @@ class Places:
 
 
 def cast(
-    topology: Topology, source: NetnsId, target: NetnsId, names: Mapping[NetnsId, str], roles: Mapping[NetnsId, Role] = {}
+    topology: Topology,
+    source: NetnsId,
+    target: NetnsId,
+    names: Mapping[NetnsId, str],
+    roles: Mapping[NetnsId, Role] = {},
 ) -> Places:
     """The places of a request from ``source`` to ``target``.  ``roles`` overrides what the devices look like."""
     return Places(
@@ -100,7 +104,9 @@ def own_address(space: Namespace, family: int, *, node: bool) -> IPAddress | Non
     held = {address for device in space.devices for address in device.addresses}
     if node and (outer := next((address for address in locals_ if address in held), None)) is not None:
         return outer
-    return next((address for device in sorted(space.devices, key=_preference) for address in _usable(device, family)), None)
+    return next(
+        (address for device in sorted(space.devices, key=_preference) for address in _usable(device, family)), None
+    )
 
 
 def _preference(device: Device) -> tuple[bool, int]:

@@ -202,8 +202,9 @@ def _is_cut_probe(packet: IpPacket, carried: Transport, probe: Probe) -> bool:
             return len(carried.payload) < ID_BYTES and (ident, sequence) == (probe.ident, probe.sequence & 0xFFFF)
         case Udp(source_port=source, destination_port=destination, payload=bytes() as payload):
             return len(payload) < ID_BYTES and (source, destination) == (probe.ident, probe.port)
-        case Tcp(source_port=source, destination_port=destination) | Ports(
-            source_port=source, destination_port=destination
+        case (
+            Tcp(source_port=source, destination_port=destination)
+            | Ports(source_port=source, destination_port=destination)
         ):
             return (source, destination) == (probe.ident, probe.port)
         case _:

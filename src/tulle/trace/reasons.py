@@ -76,7 +76,12 @@ def _stretches(walk: Sequence[Numbered]) -> Iterable[tuple[NetnsId, int, int]]:
 
 
 def _annotate(
-    stretch: _Stretch, netns: NetnsId, cast: Places, decisions: Sequence[Decision], context: Context, after_ns: int | None
+    stretch: _Stretch,
+    netns: NetnsId,
+    cast: Places,
+    decisions: Sequence[Decision],
+    context: Context,
+    after_ns: int | None,
 ) -> None:
     of = {decision.kind: decision for decision in decisions}
     _link_reasons(stretch, context.topology)
@@ -143,9 +148,7 @@ def _give_or_keep(stretch: _Stretch, at: int | None, reasons: Sequence[Reason]) 
         stretch.inserted = position, replace(hop, why=hop.why + tuple(reasons))
 
 
-def _decide(
-    stretch: _Stretch, step: str, of: Mapping[str, Decision], context: Context, after_ns: int | None
-) -> None:
+def _decide(stretch: _Stretch, step: str, of: Mapping[str, Decision], context: Context, after_ns: int | None) -> None:
     """The routing decision as a hop of its own: after the packet came in, before it goes out."""
     at = next((at for at, hop in enumerate(stretch.hops) if hop.dir == "tx"), len(stretch.hops))
     near = stretch.hops[min(at, len(stretch.hops) - 1)]
@@ -186,15 +189,15 @@ def _reasons(of: Mapping[str, Decision], *kinds: str) -> list[Reason]:
     return [of[kind].reason for kind in kinds if kind in of]
 
 
-def _lookups(
-    stretch: _Stretch, route: Decision, context: Context, at: int, after_ns: int | None
-) -> list[Reason]:
+def _lookups(stretch: _Stretch, route: Decision, context: Context, at: int, after_ns: int | None) -> list[Reason]:
     """The routing look-up as the kernel's tracepoint told it, between the packet's stamps before and after."""
     before = stretch.places[at - 1] if at else stretch.places[0]
     until = stretch.places[at].sighting.t_ns if at < len(stretch.places) else after_ns
     since = before.sighting.t_ns if at else before.sighting.t_ns - 1_000_000
     target = before.sighting.layers.packet.destination
-    happened = [event for event in lookups_between(context.events, target, since, until) if event.device == route.device]
+    happened = [
+        event for event in lookups_between(context.events, target, since, until) if event.device == route.device
+    ]
     return [
         Reason(
             kind="lookup",

@@ -127,7 +127,9 @@ def _decode(capture: Capture, vxlan_ports: AbstractSet[int]) -> Ethernet | None:
     except DecodeError:
         return None
     nobody = MacAddress("")
-    return Ethernet(destination=nobody, source=nobody, ethertype=0x86DD if packet.source.version == 6 else 0x0800, payload=packet)
+    return Ethernet(
+        destination=nobody, source=nobody, ethertype=0x86DD if packet.source.version == 6 else 0x0800, payload=packet
+    )
 
 
 def _question(capture: Capture, frame: Ethernet) -> Question | None:

@@ -62,7 +62,9 @@ class Spaces:
     def __enter__(self) -> "Spaces":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for _, descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()

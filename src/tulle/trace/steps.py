@@ -91,8 +91,10 @@ def _leads_to(device: Device, netns: int) -> bool:
 
 def _is_underlay(device: Device, places: Places) -> bool:
     """A NIC, or a cable that ends at neither pod."""
-    return device.kind != "bridge" and not (_leads_to(device, places.source) or _leads_to(device, places.target)) or (
-        _leads_to(device, places.target) and places.target == places.target_node
+    return (
+        (device.kind != "bridge"
+        and not (_leads_to(device, places.source) or _leads_to(device, places.target)))
+        or (_leads_to(device, places.target) and places.target == places.target_node)
     )
 
 

@@ -68,7 +68,10 @@ def trail_of(walk: Sequence[Sighting], device: str, events: Events) -> tuple[Skb
         (
             event
             for event in events.skbs
-            if event.kind == "xmit" and event.device == device and event.length == length and 0 <= event.t_ns - start < _JOIN_WINDOW_NS
+            if event.kind == "xmit"
+            and event.device == device
+            and event.length == length
+            and 0 <= event.t_ns - start < _JOIN_WINDOW_NS
         ),
         None,
     )
@@ -97,7 +100,10 @@ def receipt(trail: Sequence[SkbEvent], device: str, after_ns: int, before_ns: in
         (
             event.t_ns
             for event in trail
-            if event.kind == "receive" and event.device == device and after_ns < event.t_ns and (before_ns is None or event.t_ns < before_ns)
+            if event.kind == "receive"
+            and event.device == device
+            and after_ns < event.t_ns
+            and (before_ns is None or event.t_ns < before_ns)
         ),
         None,
     )

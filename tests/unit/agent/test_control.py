@@ -92,7 +92,9 @@ def test_a_plugin_execution_gets_its_exit_code_and_output(tmp_path: Path) -> Non
     assert asyncio.run(story()) == encode_frame(b"\x07ADD:{\0}")
 
 
-@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", encode_frame(b"X"), encode_frame(b"J[]"), encode_frame(b"CA=1\0")])
+@pytest.mark.parametrize(
+    "data", [b"\xff\xff\xff\xff", encode_frame(b"X"), encode_frame(b"J[]"), encode_frame(b"CA=1\0")]
+)
 def test_nonsense_is_answered_as_such(tmp_path: Path, data: bytes) -> None:
     async def story() -> bytes:
         server = served(tmp_path / "agent.sock")

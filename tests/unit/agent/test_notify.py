@@ -25,7 +25,13 @@ def test_an_abstract_address_is_meant_by_an_at_sign() -> None:
 
 @pytest.mark.parametrize(
     "environment",
-    [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "relative"}, {"NOTIFY_SOCKET": "/nobody/there"}, {"NOTIFY_SOCKET": "/" + "x" * 300}],
+    [
+        {},
+        {"NOTIFY_SOCKET": ""},
+        {"NOTIFY_SOCKET": "relative"},
+        {"NOTIFY_SOCKET": "/nobody/there"},
+        {"NOTIFY_SOCKET": "/" + "x" * 300},
+    ],
 )
 def test_no_listener_is_no_error(environment: dict[str, str]) -> None:
     notify(environment, READY)

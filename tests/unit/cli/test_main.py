@@ -93,8 +93,6 @@ def _interrupted() -> int:
     raise KeyboardInterrupt
 
 
-
-
 def _forbidden() -> int:
     raise PermissionError(13, "Permission denied", "/run/tulle")
 

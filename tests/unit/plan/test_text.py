@@ -123,7 +123,9 @@ VETH = Link(
             id="accept in a foreign chain",
         ),
         pytest.param(
-            Change(Link(name="cbr0", kind=BridgeKind(), mtu=1500, up=False), Link(name="cbr0", kind=BridgeKind(), mtu=1450)),
+            Change(
+                Link(name="cbr0", kind=BridgeKind(), mtu=1500, up=False), Link(name="cbr0", kind=BridgeKind(), mtu=1450)
+            ),
             ("ip link set dev cbr0 mtu 1450 up",),
             id="only what differs is set",
         ),

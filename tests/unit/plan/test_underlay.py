@@ -30,7 +30,9 @@ TWO_NICS = KernelState.of(
         pytest.param(UnderlayWish(iface="eth1"), "eth1", "10.0.2.15", id="a name"),
         pytest.param(UnderlayWish(iface="10.0.2.15"), "eth1", "10.0.2.15", id="an address"),
         pytest.param(UnderlayWish(public_ip=IPv4Address("10.0.2.15")), "eth1", "10.0.2.15", id="the public address"),
-        pytest.param(UnderlayWish(public_ip=IPv4Address("203.0.113.9")), "eth0", "192.168.64.11", id="a NATed public address"),
+        pytest.param(
+            UnderlayWish(public_ip=IPv4Address("203.0.113.9")), "eth0", "192.168.64.11", id="a NATed public address"
+        ),
     ],
 )
 def test_choice(wish: UnderlayWish, device: str, address: str) -> None:

@@ -48,7 +48,9 @@ def test_a_peer_costs_one_neighbour_one_fdb_entry_and_one_route() -> None:
 
 def test_a_dual_stack_peer_has_three_entries_in_each_family() -> None:
     objects = peer(Vxlan(), DUAL_HOST, dual(OWN, 1), dual(PEER, 2))
-    assert [obj.device for obj in objects if not isinstance(obj, Link | Sysctl)] == ["flannel.1"] * 3 + ["flannel-v6.1"] * 3
+    assert [obj.device for obj in objects if not isinstance(obj, Link | Sysctl)] == ["flannel.1"] * 3 + [
+        "flannel-v6.1"
+    ] * 3
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,9 @@ def rule(comment: str | None, *expressions: object, handle: int = 2) -> dict[str
 def accept(way: str, address: str = "10.244.0.0", length: int | None = 16, handle: int = 2) -> dict[str, object]:
     right = address if length is None else {"prefix": {"addr": address, "len": length}}
     left = {"payload": {"protocol": "ip", "field": way}}
-    return rule(nft.FORWARD_MARK, {"match": {"op": "==", "left": left, "right": right}}, {"accept": None}, handle=handle)
+    return rule(
+        nft.FORWARD_MARK, {"match": {"op": "==", "left": left, "right": right}}, {"accept": None}, handle=handle
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,11 +87,15 @@ def test_a_table_whose_chain_drops_is_not_the_wanted_one() -> None:
         pytest.param([accept("saddr"), accept("daddr", handle=3)], ("10.244.0.0/16",), id="both ways"),
         pytest.param([accept("saddr")], (), id="one way only"),
         pytest.param([accept("saddr"), accept("saddr"), accept("daddr")], (), id="one twice"),
-        pytest.param([accept("saddr", "10.9.9.9", None), accept("daddr", "10.9.9.9", None)], ("10.9.9.9/32",), id="host"),
+        pytest.param(
+            [accept("saddr", "10.9.9.9", None), accept("daddr", "10.9.9.9", None)], ("10.9.9.9/32",), id="host"
+        ),
         pytest.param([accept("saddr"), accept("daddr"), rule(nft.FORWARD_MARK, {"drop": None})], (), id="defaced"),
     ],
 )
-def test_our_accepts_in_a_foreign_chain_are_read_back(rules: list[dict[str, object]], networks: tuple[str, ...]) -> None:
+def test_our_accepts_in_a_foreign_chain_are_read_back(
+    rules: list[dict[str, object]], networks: tuple[str, ...]
+) -> None:
     found = nft.chain_accept(CHAIN, nft.decode_own_rules(document(*rules)))
     assert found is not None
     assert found.networks == tuple(map(ip_network, networks))
