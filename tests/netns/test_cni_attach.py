@@ -6,7 +6,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from tulle.cni.attach import PodNetwork, host_device
 from tulle.cni.server import CniServer
 from tulle.kernel import netns
 from tulle.kernel.linux import LinuxKernel
+from tulle.lab.ping import ping
 
 DUAL = PodNetwork(subnet=IPv4Network("10.244.1.0/24"), subnet6=IPv6Network("fd10:244:0:1::/64"), mtu=1430)
 SINGLE = PodNetwork(subnet=IPv4Network("10.244.1.0/29"), subnet6=None, mtu=1450)
@@ -79,7 +80,9 @@ def test_two_pods_of_a_node_reach_each_other_and_their_gateway(site: Site) -> No
     second = site.call("ADD", "b", site.pods[1])
     assert [first[0], second[0]] == [0, 0], (first, second)
     for target in ("10.244.1.1", "10.244.1.3", "fd10:244:0:1::1", "fd10:244:0:1::3"):
-        sh(site.pods[0], "ping", "-c1", "-W2", target)
+        with netns.inside(site.pods[0]):
+            (echo,) = ping(ip_address(target), count=1, timeout_s=5.0)
+        assert echo.rtt_ns is not None, (target, echo)
 
 
 def test_the_result_names_what_the_kernel_has(site: Site) -> None:

@@ -7,7 +7,6 @@ can outlive a killed ``up`` unrecorded.  What an agent does is ``agent/``'s busi
 import gc
 import os
 import select
-import signal
 import socket
 import struct
 import sys
@@ -22,7 +21,7 @@ from tulle.agent.notify import READY
 from tulle.agent.options import AgentOptions
 from tulle.errors import EXIT_COULD_NOT, EXIT_YES, ProcessFailed, TulleError
 from tulle.kernel.netns import enter
-from tulle.lab.processes import identify
+from tulle.lab.processes import be_mortal, identify, undisturbed
 from tulle.lab.state import Process
 
 LOG_FILE: Final = "var/log/tulled.log"
@@ -150,11 +149,12 @@ def _fork(order: Order, serve: Serve, gate: int, parents: Sequence[int]) -> Fork
     words, mouth = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        for fd in parents:
-            os.close(fd)
-        _be_agent(order, serve, gate, mouth)
+    with undisturbed():
+        pid = os.fork()
+        if pid == 0:
+            for fd in parents:
+                os.close(fd)
+            _be_agent(order, serve, gate, mouth)
     os.close(mouth)
     process = identify(pid)
     assert process is not None, "a child that waits for us cannot have ended"
@@ -165,8 +165,7 @@ def _be_agent(order: Order, serve: Serve, gate: int, mouth: int) -> NoReturn:
     """The child's whole life.  Never returns into the parent's stack."""
     code = EXIT_COULD_NOT
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        be_mortal()
         os.setsid()
         if not os.read(gate, 1):
             os._exit(code)

@@ -6,6 +6,7 @@ private folder below ``/tmp``.  What the state says is ``state``'s business.
 
 import fcntl
 import os
+import re
 import shutil
 import stat
 from collections.abc import Generator, Mapping
@@ -93,6 +94,7 @@ class LabFolder:
         path = self.path / f".{check_name('lab', lab)}.lock"
         fd = self._locked(path, lab)
         try:
+            self._sweep(lab)
             yield
         finally:
             path.unlink(missing_ok=True)
@@ -100,6 +102,13 @@ class LabFolder:
             for empty in (self.path, self.path.parent):
                 with suppress(OSError):
                     empty.rmdir()  # the last lab leaves no folder
+
+    def _sweep(self, lab: str) -> None:
+        """Remove what a writer of the state that was killed left beside it; nobody else writes under the lock."""
+        unfinished = re.compile(rf"\.{re.escape(self._state_file(lab).name)}\.[0-9]+\.new")
+        for entry in os.scandir(self.path):
+            if unfinished.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                os.unlink(entry)
 
     def _locked(self, path: Path, lab: str) -> int:
         """A locked descriptor of the file that is at ``path`` now: its last holder may have removed the one we opened."""

@@ -8,13 +8,15 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from tulle.lab.state import Process
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+POLITE: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def boot_id() -> str:
@@ -34,6 +36,26 @@ def identify(pid: int) -> Process | None:
 def is_alive(process: Process) -> bool:
     """Is it still there, and still the same?"""
     return identify(process.pid) == process
+
+
+@contextmanager
+def undisturbed() -> Generator[None]:
+    """Hold back SIGINT and SIGTERM from a ``fork``: a child that met one here would clean up as if it were us.
+
+    The child calls ``be_mortal``.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, POLITE)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def be_mortal() -> None:
+    """In a forked child: SIGINT and SIGTERM end it, also those held back since the fork."""
+    for number in POLITE:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, POLITE)
 
 
 def end_all(processes: Iterable[Process], grace_s: float) -> tuple[Process, ...]:

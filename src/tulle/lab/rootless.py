@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from tulle.errors import ProcessFailed, TulleError
 from tulle.kernel.netns import enter, enter_user_namespace
-from tulle.lab.processes import identify
+from tulle.lab.processes import be_mortal, identify, undisturbed
 from tulle.lab.state import Process
 
 
@@ -23,11 +23,12 @@ def start_holder(record: Callable[[Process], None]) -> Process:
     """
     gate, key = os.pipe2(os.O_CLOEXEC)
     answer, voice = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        os.close(key)
-        _hold(gate, voice)
     try:
+        with undisturbed():
+            pid = os.fork()
+            if pid == 0:
+                os.close(key)
+                _hold(gate, voice)
         os.close(voice)
         reply = os.read(answer, 4096).decode()
         process = identify(pid)
@@ -64,8 +65,7 @@ def enter_holder(pid: int) -> None:
 def _hold(gate: int, voice: int) -> NoReturn:
     """The holder's whole life: it is there, until it is told to end."""
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        be_mortal()
         os.setsid()
         enter_user_namespace()
         os.write(voice, b"ready")

@@ -23,6 +23,8 @@ RTPROT_STATIC: Final = 4
 """An administrator's route: the agent must not take the lab's routes for its own.  Source: linux/rtnetlink.h."""
 ANY4: Final = IPv4Network("0.0.0.0/0")
 ANY6: Final = IPv6Network("::/0")
+ACCEPT_DAD: Final = "net/ipv6/conf/default/accept_dad"
+"""For devices made from now on.  Source: Documentation/networking/ip-sysctl.rst."""
 
 
 def everything_kept(_: KernelObject) -> Standing:
@@ -35,6 +37,15 @@ def port_name(node: LabNode) -> str:
     return f"port{node.number}"
 
 
+def ground(settings: LabSettings) -> KernelState:
+    """What a node's and the underlay's namespace begins with, before there is a device.
+
+    Without duplicate address detection: a router asks for its neighbours from its link-local address,
+    and could not for as long as that one is being tried out (RFC 4861 §7.2.2, RFC 4862 §5.4).
+    """
+    return KernelState.of([_loopback(), *([Sysctl(ACCEPT_DAD, "0")] if settings.ipv6 else [])])
+
+
 def middle(settings: LabSettings) -> KernelState:
     """The underlay's own namespace before a node is connected."""
     match settings.underlay:
@@ -42,10 +53,10 @@ def middle(settings: LabSettings) -> KernelState:
             forwarding = [Sysctl("net/ipv4/ip_forward", "1")]
             if settings.ipv6:
                 forwarding.append(Sysctl("net/ipv6/conf/all/forwarding", "1"))
-            return KernelState.of([_loopback(), *forwarding])
+            return KernelState.of(forwarding)
         case _:
             bridge = Link(name=BRIDGE, kind=BridgeKind(), mtu=settings.mtu, alias=_alias(settings))
-            return KernelState.of([_loopback(), bridge])
+            return KernelState.of([bridge])
 
 
 def port(settings: LabSettings, node: LabNode, netns: str) -> KernelState:
@@ -59,10 +70,10 @@ def port(settings: LabSettings, node: LabNode, netns: str) -> KernelState:
 
 
 def node_end(settings: LabSettings, node: LabNode) -> KernelState:
-    """A node's namespace as its agent finds it: loopback and ``eth0`` with its addresses and routes."""
+    """A node's end of its link: ``eth0`` with its addresses and routes, as its agent finds it."""
     eth0 = Link(name=NODE_DEVICE, kind=VethKind(), mtu=settings.mtu, alias=_alias(settings))
     routed = settings.underlay == "router"
-    objects: list[KernelObject] = [_loopback(), eth0]
+    objects: list[KernelObject] = [eth0]
     for address, wire, gateway in _families(node):
         length = address.max_prefixlen if routed else wire.prefixlen
         objects.append(_address(NODE_DEVICE, address, length))

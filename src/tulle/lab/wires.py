@@ -15,13 +15,17 @@ from tulle.plan.diff import diff
 
 async def lay(lab: Lab) -> None:
     """The underlay's own namespace and every node's link.  Raises KernelError."""
-    await _apply(lab.netns(lab.state.settings.underlay), underlay.middle(lab.state.settings))
+    settings, middle = lab.state.settings, lab.netns(lab.state.settings.underlay)
+    await _apply(middle, underlay.ground(settings))
+    await _apply(middle, underlay.middle(settings))
     await connect(lab, lab.state.nodes)
 
 
 async def connect(lab: Lab, nodes: Sequence[LabNode]) -> None:
     """Give each of ``nodes`` its link to the underlay.  Raises KernelError."""
     settings = lab.state.settings
+    for node in nodes:
+        await _apply(lab.netns(node.name), underlay.ground(settings))
     ports = [obj for node in nodes for obj in underlay.port(settings, node, str(lab.netns(node.name)))]
     await _apply(lab.netns(settings.underlay), KernelState.of(ports))
     for node in nodes:

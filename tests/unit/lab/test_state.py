@@ -49,7 +49,7 @@ def test_a_malformed_state_is_refused(content: bytes) -> None:
 
 
 def test_a_state_of_another_schema_is_refused() -> None:
-    with pytest.raises(DecodeError, match="tulle.lab/9"):
+    with pytest.raises(DecodeError, match=r"tulle\.lab/9"):
         decode_state(encode_state(state()).replace(b"tulle.lab/1", b"tulle.lab/9"))
 
 

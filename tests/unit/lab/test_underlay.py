@@ -3,7 +3,7 @@
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network, ip_address, ip_network
 
 from tulle.lab.topology import Wishes, design
-from tulle.lab.underlay import RTPROT_STATIC, everything_kept, middle, node_end, port
+from tulle.lab.underlay import RTPROT_STATIC, everything_kept, ground, middle, node_end, port
 from tulle.model.change import Delete
 from tulle.model.objects import RTPROT_TULLE, Address, BridgeKind, Link, Route, Sysctl, VethKind
 from tulle.model.state import KernelState
@@ -76,3 +76,8 @@ def test_what_is_in_a_namespace_already_is_kept() -> None:
     foreign = Address(device="eth0", interface=IPv4Interface("10.0.0.1/8"))
     plan = diff(node_end(lab.settings, lab.nodes[0]), KernelState.of([foreign]), everything_kept)
     assert not any(isinstance(step, Delete) for step in plan.steps)
+
+
+def test_addresses_do_not_wait_for_duplicate_detection_on_any_device_of_a_dual_stack_node() -> None:
+    assert Sysctl("net/ipv6/conf/default/accept_dad", "0") in set(ground(design(Wishes(ipv6=True)).settings))
+    assert not list(ground(design(Wishes()).settings).each(Sysctl))
