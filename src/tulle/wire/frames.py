@@ -35,6 +35,9 @@ ICMPV6_ECHO_REQUEST: Final = 128
 ICMPV6_ECHO_REPLY: Final = 129
 ND_SOLICITATION: Final = 135
 ND_ADVERTISEMENT: Final = 136
+ND_SOURCE_MAC: Final = 1
+"""Link-layer address options, eight bytes each over Ethernet.  Source: RFC 4861 §4.6.1."""
+ND_TARGET_MAC: Final = 2
 
 ARP_REQUEST: Final = 1
 ARP_REPLY: Final = 2
@@ -87,16 +90,26 @@ class IcmpError:
 class NeighborDiscovery:
     """An ICMPv6 neighbour solicitation or advertisement.
 
-    ``mac`` is the source (solicitation) or target (advertisement) link-layer option, None when
-    absent; ``flags`` the advertisement's R, S, O bits as they stand in its first byte.
-    Source: RFC 4861 §4.3, §4.4.
+    ``options`` is what follows the target, cut or not; ``flags`` the advertisement's R, S, O bits
+    as they stand in its first byte.  Source: RFC 4861 §4.3, §4.4.
     """
 
     advertisement: bool
     target: IPv6Address
-    mac: MacAddress | None
+    options: bytes = b""
     flags: int = 0
     checksum: int | None = None
+
+    @property
+    def mac(self) -> MacAddress | None:
+        """The source (solicitation) or target (advertisement) link-layer option; None when absent or cut."""
+        wanted = ND_TARGET_MAC if self.advertisement else ND_SOURCE_MAC
+        options = self.options
+        while len(options) >= 8 and options[1]:
+            if options[0] == wanted:
+                return MacAddress(options[2:8].hex(":"))
+            options = options[options[1] * 8 :]
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +124,10 @@ class IcmpOther:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vxlan:
-    """A VXLAN header and the inner frame.  ``flags`` is the first byte (0x08: the VNI is valid).  Source: RFC 7348 §5."""
+    """A VXLAN header and the inner frame.  ``flags`` is the first byte (0x08: the VNI is valid).
+
+    Source: RFC 7348 §5.
+    """
 
     vni: Vni
     inner: "Ethernet"
@@ -208,7 +224,10 @@ Network: TypeAlias = Arp | Ipv4 | Ipv6 | bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ethernet:
-    """An Ethernet frame; ``vlan`` is the 802.1Q tag (TCI) when one is in the frame.  Source: IEEE 802.3 §3, 802.1Q §9."""
+    """An Ethernet frame; ``vlan`` is the 802.1Q tag (TCI) when one is in the frame.
+
+    Source: IEEE 802.3 §3, 802.1Q §9.
+    """
 
     destination: MacAddress
     source: MacAddress

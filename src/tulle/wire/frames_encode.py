@@ -1,7 +1,7 @@
 """Frames to bytes, with lengths and checksums computed where the value leaves them open.
 
 Used for the probe's own TCP SYN and by tests.  ``encode_frame`` is the inverse of
-``decode_frame``: what was decoded encodes to the same bytes, less padding.
+``decode_frame``: what was decoded encodes to the same bytes, less padding and reserved bits.
 """
 
 from ipaddress import IPv4Address, IPv6Address
@@ -50,8 +50,8 @@ def encode_frame(frame: Ethernet) -> bytes:
             return header + encode_packet(packet)
         case bytes() as raw:
             return header + raw
-        case never:
-            assert_never(never)
+        case _:
+            assert_never(frame.payload)
 
 
 def encode_packet(packet: Ipv4 | Ipv6) -> bytes:
@@ -119,8 +119,8 @@ def _transport(packet: Ipv4 | Ipv6) -> bytes:
             return pack("!HH", ports.source_port, ports.destination_port) + ports.rest
         case bytes() as raw:
             return raw
-        case never:
-            assert_never(never)
+        case _:
+            assert_never(packet.payload)
 
 
 def _pseudo_header(source: IPv4Address | IPv6Address, destination: IPv4Address | IPv6Address) -> bytes:
@@ -154,8 +154,8 @@ def _icmp(message: _Icmp, addresses6: bytes | None) -> bytes:
             body = _neighbor_discovery(message)
         case IcmpOther():
             body = pack("!BBH", message.type, message.code, 0) + message.body
-        case never:
-            assert_never(never)
+        case _:
+            assert_never(message)
     if addresses6 is not None:
         return _checksummed(body, message.checksum, IPPROTO_ICMPV6, addresses6)
     checksum = internet_checksum(body) if message.checksum is None else message.checksum
@@ -163,9 +163,8 @@ def _icmp(message: _Icmp, addresses6: bytes | None) -> bytes:
 
 
 def _neighbor_discovery(message: NeighborDiscovery) -> bytes:
-    kind, option = (ND_ADVERTISEMENT, 2) if message.advertisement else (ND_SOLICITATION, 1)
-    link_layer = b"" if message.mac is None else bytes([option, 1]) + parse_mac(message.mac)
-    return pack("!BBHB3x", kind, 0, 0, message.flags) + message.target.packed + link_layer
+    kind = ND_ADVERTISEMENT if message.advertisement else ND_SOLICITATION
+    return pack("!BBHB3x", kind, 0, 0, message.flags) + message.target.packed + message.options
 
 
 def _udp(datagram: Udp) -> bytes:

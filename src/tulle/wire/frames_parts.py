@@ -98,6 +98,7 @@ def extension_headers(next_header: int, body: memoryview, *, cut: bool) -> tuple
 
 
 def echo(data: memoryview, *, request: bool, checksum: int) -> Echo:
+    """An echo message, whose first eight bytes are there."""
     return Echo(
         request=request,
         ident=int.from_bytes(data[4:6], "big"),
@@ -108,28 +109,20 @@ def echo(data: memoryview, *, request: bool, checksum: int) -> Echo:
 
 
 def neighbor_discovery(data: memoryview, *, cut: bool) -> Transport:
+    """A solicitation or advertisement, as its type says; bytes when its target is cut."""
     if is_short("neighbour discovery", data, 24, cut=cut):
         return bytes(data)
-    advertisement = data[0] == ND_ADVERTISEMENT
     return NeighborDiscovery(
-        advertisement=advertisement,
+        advertisement=data[0] == ND_ADVERTISEMENT,
         target=IPv6Address(bytes(data[8:24])),
-        mac=_link_layer_option(data[24:], wanted=2 if advertisement else 1),
+        options=bytes(data[24:]),
         flags=data[4],
         checksum=int.from_bytes(data[2:4], "big"),
     )
 
 
-def _link_layer_option(options: memoryview, *, wanted: int) -> MacAddress | None:
-    """The address in option ``wanted`` (1 source, 2 target).  Source: RFC 4861 §4.6.1."""
-    while len(options) >= 8 and options[1]:
-        if options[0] == wanted:
-            return format_mac(bytes(options[2:8]))
-        options = options[options[1] * 8 :]
-    return None
-
-
 def tcp(data: memoryview, *, cut: bool) -> Transport:
+    """A segment; only its ports when its header is cut.  Raises DecodeError."""
     if is_short("TCP header", data, _TCP.size, cut=cut):
         return ports(data)
     source_port, destination_port, sequence, ack, offset, flags, window, checksum, urgent = _TCP.unpack_from(data)
@@ -153,6 +146,7 @@ def tcp(data: memoryview, *, cut: bool) -> Transport:
 
 
 def ports(data: memoryview) -> Ports | bytes:
+    """The ports and what follows them; bytes when even they are cut."""
     if len(data) < 4:
         return bytes(data)
     return Ports(
