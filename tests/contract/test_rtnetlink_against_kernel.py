@@ -276,7 +276,8 @@ def test_addresses_are_read_as_pyroute2_reads_them(scene: Place) -> None:
     assert not by_ip["192.168.65.1"].permanent
     assert 3500 < (by_ip["192.168.65.1"].valid_s or 0) <= 3600
     assert 1700 < (by_ip["192.168.65.1"].preferred_s or 0) <= 1800
-    assert by_ip["192.168.64.11"].permanent and by_ip["192.168.64.11"].valid_s is None
+    assert by_ip["192.168.64.11"].permanent
+    assert by_ip["192.168.64.11"].valid_s is None
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -305,9 +306,11 @@ def test_routes_are_read_as_pyroute2_reads_them(scene: Place, version: int) -> N
 
 def test_unusual_routes_are_told_apart(scene: Place) -> None:
     found = {str(r.dst): r for r in map(decode_route, scene.socket.dump(dump_routes(4)))}
-    assert found["10.244.2.0/24"].onlink and found["10.244.2.0/24"].protocol == 116
+    assert found["10.244.2.0/24"].onlink
+    assert found["10.244.2.0/24"].protocol == 116
     assert (found["10.244.3.0/24"].mtu, found["10.244.3.0/24"].priority) == (1400, 7)
-    assert found["10.244.4.0/24"].multipath and not found["10.244.3.0/24"].multipath
+    assert found["10.244.4.0/24"].multipath
+    assert not found["10.244.3.0/24"].multipath
     assert (found["10.244.5.0/24"].kind, found["10.244.6.0/24"].kind) == ("blackhole", "unreachable")
     assert found["10.244.7.0/24"].gateway == IPv6Address("fe80::7")
     assert found["10.244.8.0/24"].table == 1000
@@ -317,7 +320,8 @@ def test_unusual_routes_are_told_apart(scene: Place) -> None:
 def test_a_route_of_a_device_without_carrier_is_marked(scene: Place) -> None:
     scene.batch("ip", "link set eth1 down")
     found = {str(r.dst): r for r in map(decode_route, scene.socket.dump(dump_routes(4)))}
-    assert found["10.244.3.0/24"].linkdown and not found["10.244.8.0/24"].linkdown
+    assert found["10.244.3.0/24"].linkdown
+    assert not found["10.244.8.0/24"].linkdown
 
 
 @pytest.mark.parametrize(
@@ -433,7 +437,8 @@ def test_a_vxlan_device_is_made_as_asked(place: Place) -> None:
     moved = VxlanInfo(vni=5, link=vxlan.link, local=IPv4Address("192.168.64.12"), port=4789, ttl=9, learning=False)
     place.run(set_vxlan(place.index("flannel.5"), moved))
     after = place.links()["flannel.5"].vxlan
-    assert after is not None and after.local == IPv4Address("192.168.64.12")
+    assert after is not None
+    assert after.local == IPv4Address("192.168.64.12")
 
 
 def test_a_pair_is_made_with_its_peer_in_another_namespace(place: Place) -> None:
@@ -475,7 +480,8 @@ def test_a_device_is_renamed_moved_and_removed(place: Place) -> None:
             new_bridge("one", LinkSettings()), new_veth("a", LinkSettings(), peer="b", peer_settings=LinkSettings())
         )
         place.run(set_name_and_netns(place.index("one"), name="two"))
-        assert "two" in place.links() and "one" not in place.links()
+        assert "two" in place.links()
+        assert "one" not in place.links()
         with other.path.open() as target:
             place.run(set_name_and_netns(place.index("b"), name="eth0", netns_fd=target.fileno()))
         assert "eth0" in other.links()

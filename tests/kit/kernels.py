@@ -8,7 +8,7 @@ with the world.
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_interface
@@ -102,7 +102,7 @@ class World:
 
 
 @contextmanager
-def fake_world() -> Iterator[World]:
+def fake_world() -> Generator[World]:
     kernel = FakeKernel()
     with asyncio.Runner() as runner:
         world = World(kernel, kernel.meddle, runner)
@@ -112,7 +112,7 @@ def fake_world() -> Iterator[World]:
 
 
 @contextmanager
-def real_world() -> Iterator[World]:
+def real_world() -> Generator[World]:
     name = f"tullet-{secrets.token_hex(4)}"
     path = netns.create(name)
     kernel, other = LinuxKernel.open(path), LinuxKernel.open(path)

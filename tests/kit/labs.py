@@ -5,7 +5,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,7 @@ def environment() -> Mapping[str, str]:
 
 
 @contextmanager
-def a_lab() -> Iterator[LabCommand]:
+def a_lab() -> Generator[LabCommand]:
     """A lab's command with a name that nobody else uses; removed afterwards, whatever became of it."""
     lab = LabCommand(f"t{secrets.token_hex(4)}")
     try:

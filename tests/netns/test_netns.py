@@ -51,7 +51,8 @@ def _devices() -> set[str]:
 def test_ip_netns_sees_what_we_make_and_removes_it(name: str, foreign: Path) -> None:
     path = netns.create(name)
     listed = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout
-    assert name in listed.split() and foreign.name in listed.split()
+    assert name in listed.split()
+    assert foreign.name in listed.split()
     assert netns.is_network_namespace(path)
     assert netns.identify(path) not in {netns.identify(), netns.identify(foreign)}
     subprocess.run(["ip", "netns", "del", name], check=True)
@@ -209,7 +210,7 @@ def _as_nobody(work: Callable[[], str]) -> str:
             os.setuid(NOBODY)
             ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1)  # as any process is that began as this user
             answer = work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the forked child has nobody else to tell
             answer = f"{type(error).__name__}: {error}"
         finally:
             os.write(writer, answer.encode())

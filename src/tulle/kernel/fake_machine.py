@@ -5,7 +5,7 @@ holds it against the real one.  Left out: link-local addresses, carriers, addres
 secondary addresses, what rules and packets do.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from errno import EADDRNOTAVAIL, EEXIST, EHOSTUNREACH, EINVAL, ENETDOWN, ENETUNREACH, ENODEV, ENOENT, EOPNOTSUPP, ESRCH
 from typing import Final
@@ -43,7 +43,7 @@ DEVICE_SYSCTLS: Final = {
     "net/ipv6/conf/{}/accept_ra": "1",
     "net/ipv6/conf/{}/disable_ipv6": "0",
 }
-_MISSING: Final = {Link: ENODEV, Address: EADDRNOTAVAIL, Route: ESRCH}
+_MISSING: Final[Mapping[type[KernelObject], int]] = {Link: ENODEV, Address: EADDRNOTAVAIL, Route: ESRCH}
 
 
 class Machine:
@@ -93,12 +93,9 @@ class Machine:
                 self._check_route(obj, step)
                 self._put(obj)
                 self._announce(Scope.of([obj.key]))
-            case Neighbor():
-                self._device(obj.device, step)
-                self._put(obj)
-                self._announce(Scope.of([obj.key]))
-            case FdbEntry():
-                if not isinstance(self._device(obj.device, step).kind, VxlanKind):
+            case Neighbor() | FdbEntry():
+                device = self._device(obj.device, step)
+                if isinstance(obj, FdbEntry) and not isinstance(device.kind, VxlanKind):
                     raise KernelError(EOPNOTSUPP, step)
                 self._put(obj)
                 self._announce(Scope.of([obj.key]))
@@ -232,8 +229,10 @@ class Machine:
         last4 = ip.version == 4 and not any(other.version == 4 for other in left)
         connected = {other.network for other in left}
         for route in [obj for obj in self.objects.values() if isinstance(obj, Route)]:
-            own = route.protocol == RTPROT_KERNEL and route.device == device
-            if (own and route.dst == ip.network and route.dst not in connected) or (ip.version == route.dst.version == 4 and (route.source == ip.ip or (last4 and route.device == device))):
+            made_by_kernel = route.protocol == RTPROT_KERNEL and route.device == device
+            orphaned = made_by_kernel and route.dst == ip.network and route.dst not in connected
+            uses_it = route.source == ip.ip or (last4 and route.device == device)
+            if orphaned or (ip.version == route.dst.version == 4 and uses_it):
                 self._remove([route])
             elif route.source == ip.ip:
                 self._put(replace(route, source=None))

@@ -6,6 +6,7 @@ that one lease among ten thousand costs one lease's work.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
 from typing import assert_never
 
@@ -149,11 +150,10 @@ def _firewall(inputs: Inputs) -> tuple[KernelObject, ...]:
     settings, networks = inputs.settings, inputs.config.networks
     if not settings.ip_masq and not settings.forward_rules:
         return ()
-    pool4, pool6 = inputs.config.pool4, inputs.config.pool6
     table = firewall_table(
         NodeFirewall(
-            network4=pool4.network if pool4 else None,
-            network6=pool6.network if pool6 else None,
+            network4=next((net for net in networks if isinstance(net, IPv4Network)), None),
+            network6=next((net for net in networks if isinstance(net, IPv6Network)), None),
             subnet4=inputs.own.subnet,
             subnet6=inputs.own.subnet6,
             masquerade=settings.ip_masq,

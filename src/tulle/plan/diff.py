@@ -5,6 +5,9 @@ it is a ``Conflict`` when it holds a key that we want, and a stranger when it si
 of ours.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Final
+
 from tulle.model.change import Change, Conflict, Create, Delete, Plan, Step
 from tulle.model.objects import (
     Address,
@@ -13,8 +16,10 @@ from tulle.model.objects import (
     FdbEntry,
     KernelObject,
     Link,
+    LinkKind,
     Neighbor,
     NftTable,
+    ObjectKey,
     Route,
     Sysctl,
     VxlanKind,
@@ -22,6 +27,9 @@ from tulle.model.objects import (
 from tulle.model.state import KernelState, Scope, object_device
 from tulle.ownership import Judge, Standing
 from tulle.plan.compare import Gap, gap
+
+_LINK_ORDER: Final[Mapping[type[LinkKind], int]] = {BridgeKind: 0, VxlanKind: 1}
+_ORDER: Final[Sequence[type[KernelObject]]] = (Sysctl, Address, Neighbor, FdbEntry, Route, NftTable, ChainAccept)
 
 
 def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope | None = None) -> Plan:
@@ -71,7 +79,7 @@ def _conflicts(desired: KernelState, observed: KernelState, judge: Judge) -> tup
 
 
 def _disturbed_devices(
-    desired: KernelState, observed: KernelState, taken: set[object]
+    desired: KernelState, observed: KernelState, taken: set[ObjectKey]
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Devices that this plan rebuilds (all on them goes), and whose MAC it changes (neighbours go).
 
@@ -129,24 +137,7 @@ def _rank(step: Step) -> tuple[int, int]:
 
 
 def _dependency_order(obj: KernelObject) -> int:
-    match obj:
-        case Link(kind=BridgeKind()):
-            return 0
-        case Link(kind=VxlanKind()):
-            return 1
-        case Link():
-            return 2
-        case Sysctl():
-            return 3
-        case Address():
-            return 4
-        case Neighbor():
-            return 5
-        case FdbEntry():
-            return 6
-        case Route():
-            return 7
-        case NftTable():
-            return 8
-        case ChainAccept():
-            return 9
+    """What is needed comes first: devices (bridges, then tunnels, then their ports), then what lives on them."""
+    if isinstance(obj, Link):
+        return _LINK_ORDER.get(type(obj.kind), len(_LINK_ORDER))
+    return len(_LINK_ORDER) + 1 + _ORDER.index(type(obj))

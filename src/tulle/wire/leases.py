@@ -31,7 +31,7 @@ _LONGEST4, _LONGEST6 = 31, 127  # flannel reads the lengths into 5 and 7 bits
 
 def lease_key(subnet: IPv4Network | None, subnet6: IPv6Network | None) -> LeaseKey:
     """The tail of the key under which a claim of these subnets is stored; at least one is given."""
-    four = f"{subnet.network_address}-{subnet.prefixlen}" if subnet is not None else "0.0.0.0-0"
+    four = f"{subnet.network_address}-{subnet.prefixlen}" if subnet is not None else f"{NO_IPV4}-0"
     six = f"&{subnet6.network_address}-{subnet6.prefixlen}" if subnet6 is not None else ""
     return LeaseKey(four + six)
 
@@ -46,7 +46,7 @@ def parse_lease_key(key: str) -> tuple[IPv4Network | None, IPv6Network | None]:
         raise DecodeError("lease key", key=_shortened(key))
     address, length, address6, length6 = match.groups()
     try:
-        subnet = None if (address, length) == ("0.0.0.0", "0") else IPv4Network((address, int(length)))
+        subnet = None if (address, length) == (str(NO_IPV4), "0") else IPv4Network((address, int(length)))
         subnet6 = IPv6Network((address6, int(length6))) if address6 else None
     except ValueError as error:
         raise DecodeError("lease key", key=key, reason=str(error)) from None

@@ -146,7 +146,7 @@ def delete_own_rules(accept: ChainAccept, stale: tuple[OwnRule, ...]) -> str:
 def _objects(output: bytes, kind: str) -> Iterator[Json]:
     try:
         document: object = json.loads(output)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DecodeError("nft's JSON", reason=str(error)) from None
     items = cast("Json", document).get("nftables") if isinstance(document, dict) else None
     if not isinstance(items, list):
@@ -171,13 +171,14 @@ def _handle(rule: Json) -> int:
 
 def _accepted(rule: Json) -> tuple[str, IPNetwork | None]:
     """Direction and network of ``ip saddr 10.244.0.0/16 accept``; ("", None) for any other rule."""
-    match rule.get("expr"):
+    terms = rule.get("expr")
+    match cast("list[object]", terms) if isinstance(terms, list) else []:
         case [
-            {"match": {"op": "==", "left": {"payload": {"field": ("saddr" | "daddr") as way}}, "right": right}},
+            {"match": {"op": "==", "left": {"payload": {"field": str(way)}}, "right": object() as right}},
             *_,
             {"accept": None},
-        ]:
-            return cast("str", way), _network(cast("object", right))
+        ] if way in {"saddr", "daddr"}:
+            return way, _network(right)
         case _:
             return "", None
 

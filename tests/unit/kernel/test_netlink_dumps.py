@@ -1,4 +1,4 @@
-"""What the netlink socket makes of a kernel that changes its mind: a scripted one, since the real one does so rarely."""
+"""What the netlink socket makes of a kernel that changes its mind: a scripted one, since the real one rarely does."""
 
 import socket
 import struct

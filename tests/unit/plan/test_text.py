@@ -49,8 +49,10 @@ VETH = Link(
         pytest.param(
             Create(LINK),
             (
-                "ip link add flannel.1 address 02:00:0a:f4:02:00 mtu 1450 up type vxlan id 1 local 192.168.64.11"
-                " dev eth0 dstport 8472 nolearning",
+                (
+                    "ip link add flannel.1 address 02:00:0a:f4:02:00 mtu 1450 up type vxlan id 1 local 192.168.64.11"
+                    " dev eth0 dstport 8472 nolearning"
+                ),
             ),
             id="make the VTEP",
         ),

@@ -169,9 +169,9 @@ def test_a_file_that_is_removed_is_missed_and_not_made_again(path: Path) -> None
                 await asyncio.wait_for(waiting, 20)
             with pytest.raises(StoreUnavailable, match="is gone"):
                 await store.create(lease(1), DAY_S)
-            assert not path.exists()
 
     asyncio.run(story())
+    assert not path.exists()
 
 
 def test_another_file_in_its_place_is_another_store_and_begins_with_a_snapshot(path: Path) -> None:

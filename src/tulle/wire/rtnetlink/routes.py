@@ -5,7 +5,7 @@ Source: include/uapi/linux/rtnetlink.h ``struct rtmsg``.
 
 import struct
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Final
 
 from tulle.errors import DecodeError
@@ -193,7 +193,7 @@ def _gateway(found: Attributes) -> IPAddress | None:
 def _network(family: int, value: bytes | None, prefixlen: int) -> IPNetwork:
     address = read_address(value)
     if address is None:
-        address = ip_address("0.0.0.0" if family == AF_INET else "::")
+        address = IPv4Address(0) if family == AF_INET else IPv6Address(0)
     try:
         return ip_network((address, prefixlen))
     except ValueError:
