@@ -11,7 +11,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Final
 
-from tulle.errors import ConfigError, DecodeError
+from tulle.errors import ConfigError
 from tulle.lab.folder import NETNS_FOLDER, LabFolder, lab_folder
 from tulle.lab.state import LabState, namespace_name
 from tulle.lab.topology import DEFAULT_LAB, check_name
@@ -97,7 +97,7 @@ def chosen_lab(lab: str | None = None) -> LabState | None:
     folder = _folder()
     named = lab or os.environ.get("TULLE_LAB")
     if named:
-        state = _read(folder, check_name("lab", named))
+        state = folder.read(check_name("lab", named))
         if state is None:
             raise ConfigError(
                 f"lab {named}",
@@ -107,15 +107,8 @@ def chosen_lab(lab: str | None = None) -> LabState | None:
         return state
     names = folder.names()
     if DEFAULT_LAB in names or len(names) == 1:
-        return _read(folder, DEFAULT_LAB if DEFAULT_LAB in names else names[0])
+        return folder.read(DEFAULT_LAB if DEFAULT_LAB in names else names[0])
     return None
-
-
-def _read(folder: LabFolder, lab: str) -> LabState | None:
-    try:
-        return folder.read(lab)
-    except DecodeError as error:
-        raise ConfigError(f"lab {lab}", str(error), "remove it with 'tulle lab down'") from error
 
 
 def _lab_places(folder: LabFolder, state: LabState) -> Iterator[Place]:

@@ -23,6 +23,8 @@ from tulle.lab.topology import NAME, check_name
 ROOT_FOLDER: Final = Path("/run/tulle/lab")
 NETNS_FOLDER: Final = Path("/run/netns")
 PRIVATE: Final = "must be a folder of your own with mode 0700"
+SAFE: Final = "must be a folder of your own that nobody else can write to"
+DAMAGED: Final = "put the file right, or remove by hand what the lab left, the file last"
 LONGEST: Final = 60
 """Bytes that leave room for ``/<lab>/<node>/run/tulle/agent.sock`` in a socket's 108.  Source: unix(7)."""
 
@@ -55,14 +57,19 @@ class LabFolder:
         return tuple(sorted(name for name in found if NAME.fullmatch(name)))
 
     def read(self, lab: str) -> LabState | None:
-        """The lab's state; None: there is no such lab.  Raises DecodeError naming the file."""
-        content = SystemFiles().read(self._state_file(lab))
-        if content is None:
-            return None
+        """The lab's state; None: there is no such lab.  Raises ConfigError: the file is not its state."""
+        file = self._state_file(lab)
         try:
-            return decode_state(content)
-        except DecodeError as error:
-            raise DecodeError(str(self._state_file(lab)), **error.facts) from None
+            content = SystemFiles().read(file)
+            if content is None:
+                return None
+            state = decode_state(content)
+            if state.name != lab:
+                raise DecodeError("lab state", lab=state.name)
+        except (DecodeError, OSError) as error:
+            reason = error if isinstance(error, DecodeError) else error.strerror or error
+            raise ConfigError(f"lab {lab}", f"{file} is not its state: {reason}", DAMAGED) from None
+        return state
 
     def write(self, state: LabState) -> None:
         """Whole or not at all."""
@@ -111,7 +118,7 @@ class LabFolder:
                 os.unlink(entry)
 
     def _locked(self, path: Path, lab: str) -> int:
-        """A locked descriptor of the file that is at ``path`` now: its last holder may have removed the one we opened."""
+        """A locked descriptor of the file that is at ``path`` now: its last holder may have removed what we opened."""
         while True:
             self._make()
             try:
@@ -128,14 +135,11 @@ class LabFolder:
             os.close(fd)
 
     def _make(self) -> None:
-        """Make the folder.  Its parent is private to an ordinary user, also when somebody was there first."""
-        try:
-            self.path.parent.mkdir(mode=0o700 if self.rootless else 0o755)
-        except FileExistsError:
-            if self.rootless and not _is_private(self.path.parent, os.getuid()):
-                raise ConfigError(str(self.path.parent), PRIVATE, "move it away") from None
-        with suppress(FileExistsError, FileNotFoundError):
-            self.path.mkdir(mode=0o755)
+        """Make the folder, and judge it and its parent, since somebody may have been there first."""
+        for path, private in ((self.path.parent, self.rootless), (self.path, False)):
+            with suppress(FileExistsError, FileNotFoundError):
+                path.mkdir(mode=0o700 if private else 0o755)
+            _check_own(path, os.getuid(), PRIVATE if private else SAFE)
 
     def _state_file(self, lab: str) -> Path:
         return self.path / f"{check_name('lab', lab)}.json"
@@ -144,22 +148,31 @@ class LabFolder:
 def lab_folder(environment: Mapping[str, str], uid: int) -> LabFolder:
     """The folder of user ``uid``'s labs.  Raises ConfigError: somebody else's is in its place."""
     if uid == 0:
+        for path in (ROOT_FOLDER.parent, ROOT_FOLDER):
+            _check_own(path, uid, SAFE)
         return LabFolder(ROOT_FOLDER, rootless=False)
     runtime = environment.get("XDG_RUNTIME_DIR", "")
-    if runtime.startswith("/") and len(runtime) <= LONGEST and _is_private(Path(runtime), uid):
+    if runtime.startswith("/") and len(runtime) <= LONGEST and _is_own(Path(runtime), uid, PRIVATE):
         return LabFolder(Path(runtime) / "tulle/lab", rootless=True)
-    private = Path(f"/tmp/tulle-{uid}")
-    if os.path.lexists(private) and not _is_private(private, uid):
-        raise ConfigError(str(private), PRIVATE, "move it away")
+    private = Path(f"/tmp/tulle-{uid}")  # noqa: S108  # judged before it is used
+    _check_own(private, uid, PRIVATE)
     return LabFolder(private / "lab", rootless=True)
 
 
-def _is_private(path: Path, uid: int) -> bool:
+def _check_own(path: Path, uid: int, rule: str) -> None:
+    """That it is not there yet is fine.  Raises ConfigError naming the ``rule`` that it breaks."""
+    if os.path.lexists(path) and not _is_own(path, uid, rule):
+        raise ConfigError(str(path), rule, "move it away")
+
+
+def _is_own(path: Path, uid: int, rule: str) -> bool:
+    """Is it a folder (no link to one) of ``uid``'s that others cannot write to, or with ``PRIVATE`` not even read?"""
     try:
         found = path.lstat()
     except OSError:
         return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == uid and not found.st_mode & 0o077
+    others = 0o077 if rule == PRIVATE else 0o022
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == uid and not found.st_mode & others
 
 
 def _is_same(fd: int, path: Path) -> bool:

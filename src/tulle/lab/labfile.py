@@ -99,4 +99,4 @@ KEYS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "vni": _vni,
     "port": _port,
 }
-"""The keys of ``lab.toml`` that are fields of ``LabSettings``, each with its reader; ``nodes`` and ``pods`` are beside them."""
+"""The keys that are fields of ``LabSettings``, each with its reader; ``nodes`` and ``pods`` are beside them."""

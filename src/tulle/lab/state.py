@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from tulle.errors import ConfigError, DecodeError
-from tulle.lab.topology import LabNode, LabSettings, Topology
+from tulle.lab.topology import LabNode, LabSettings, Topology, check_name
 
 SCHEMA: Final = "tulle.lab/1"
 ADDRESS_TYPES: Final = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
@@ -126,7 +126,23 @@ def decode_state(content: bytes) -> LabState:
         raise DecodeError("lab state", reason=str(error)) from None
     if state.schema != SCHEMA:
         raise DecodeError("lab state", schema=state.schema)
+    try:
+        _check_every_name(state)
+    except ConfigError as error:
+        raise DecodeError("lab state", reason=str(error)) from None
     return state
+
+
+def _check_every_name(state: LabState) -> None:
+    """Each becomes a path that ``down`` removes.  Raises ConfigError: one is not of this lab, or not a name."""
+    check_name("lab", state.name)
+    for node in state.nodes:
+        check_name("node", node.name)
+    own = namespace_name(state.name, "")
+    for full in state.namespaces:
+        if not full.startswith(own):
+            raise ConfigError(f"namespace {full!r}", f"must begin with {own}")
+        check_name("namespace", full.removeprefix(own))
 
 
 def _address(kind: type, value: object) -> object:

@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 from tulle.errors import ConfigError, DecodeError
+from tulle.lab import folder as labs_folder
 from tulle.lab.folder import LabFolder, lab_folder
 from tulle.lab.processes import boot_id, end_all, identify, is_alive
 from tulle.lab.state import LabState, PodRecord, Process, decode_state, encode_state, planned
@@ -101,16 +106,118 @@ def test_two_commands_at_once_on_one_lab_are_refused(tmp_path: Path) -> None:
     assert not tmp_path.exists(), "the last lab leaves no folder"
 
 
-def test_an_ordinary_user_gets_a_private_folder(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    uid = tmp_path.stat().st_uid
-    if uid == 0:
-        pytest.skip("needs an ordinary user: root's labs are in /run/tulle/lab")
-    assert lab_folder({"XDG_RUNTIME_DIR": str(tmp_path)}, uid).path == tmp_path / "tulle/lab"
+def test_an_ordinary_user_gets_a_private_folder() -> None:
+    with TemporaryDirectory() as short:  # a socket below it has 108 bytes for its path
+        uid = _given_to_an_ordinary_user(Path(short))
+        assert lab_folder({"XDG_RUNTIME_DIR": short}, uid).path == Path(short, "tulle/lab")
+        Path(short).chmod(0o755)
+        assert lab_folder({"XDG_RUNTIME_DIR": short}, uid).path == Path(f"/tmp/tulle-{uid}/lab")
 
 
 def test_root_has_its_labs_below_run() -> None:
     assert lab_folder({"XDG_RUNTIME_DIR": "/run/user/0"}, 0) == LabFolder(Path("/run/tulle/lab"), rootless=False)
+
+
+def _planted_link(path: Path) -> None:
+    elsewhere = path.with_name("elsewhere")
+    elsewhere.mkdir()
+    path.symlink_to(elsewhere)
+
+
+def _open_to_all(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o777)
+
+
+def _a_file(path: Path) -> None:
+    path.touch()
+
+
+PLANTED = [
+    pytest.param(_planted_link, id="a link"),
+    pytest.param(_open_to_all, id="open to all"),
+    pytest.param(_a_file, id="no folder"),
+]
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+@pytest.mark.parametrize("rootless", [True, False])
+def test_what_somebody_planted_in_the_folders_place_is_refused_and_left(
+    tmp_path: Path, plant: Callable[[Path], None], rootless: bool
+) -> None:
+    plant(tmp_path / "tulle")
+    folder = LabFolder(tmp_path / "tulle/lab", rootless=rootless)
+    with pytest.raises(ConfigError, match="must be a folder of your own"), folder.lock("one"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) in (["tulle"], ["elsewhere", "tulle"])
+    assert not list((tmp_path / "tulle").glob("*"))
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+def test_roots_folder_is_judged_before_anything_in_it_is_read(
+    tmp_path: Path, plant: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labs_folder, "ROOT_FOLDER", tmp_path / "tulle")
+    plant(tmp_path / "tulle")
+    with pytest.raises(ConfigError, match="must be a folder of your own"):
+        lab_folder({}, 0)
+
+
+def _given_to_an_ordinary_user(path: Path) -> int:
+    """Somebody who is not root owns ``path`` alone from now on; their number."""
+    path.chmod(0o700)
+    uid = path.stat().st_uid or 65534
+    if os.geteuid() == 0:
+        try:
+            os.chown(path, uid, -1)
+        except OSError as error:
+            pytest.skip(f"a second user: there is none in this user namespace: {error.strerror}")
+    return uid
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\xff\x00garbage", id="no text"),
+        pytest.param(b'{"schema": "tulle.lab/1"}', id="fields missing"),
+        pytest.param(b"[" * 100_000, id="too deep"),
+    ],
+)
+def test_a_garbage_state_is_one_line_that_names_file_and_next_step(tmp_path: Path, content: bytes) -> None:
+    folder = LabFolder(tmp_path, rootless=False)
+    (tmp_path / "one.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"lab one: .*/one\.json is not its state: .*put the file right") as error:
+        folder.read("one")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"namespaces": ("precious",)}, id="a foreign namespace"),
+        pytest.param({"namespaces": ("tulle-one-../../etc/passwd",)}, id="a path as namespace"),
+        pytest.param({"namespaces": ("tulle-two-node1",)}, id="another lab's namespace"),
+        pytest.param({"nodes": (replace(state().nodes[0], name="../.."),)}, id="a path as node"),
+        pytest.param({"settings": replace(state().settings, name="two")}, id="another lab"),
+    ],
+)
+def test_a_state_that_lists_what_is_not_the_labs_is_no_state(tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = LabFolder(tmp_path, rootless=False)
+    (tmp_path / "one.json").write_bytes(encode_state(replace(state("one"), **change)))
+    with pytest.raises(ConfigError, match="is not its state"):
+        folder.read("one")
+
+
+def test_what_killed_writers_left_beside_a_state_goes_and_nothing_else(tmp_path: Path) -> None:
+    folder = LabFolder(tmp_path / "lab", rootless=False)
+    folder.path.mkdir()
+    for name in (".one.json.4711.new", ".one.json.new", ".one.json.47x.new", ".two.json.4711.new"):
+        (folder.path / name).touch()
+    with folder.lock("one"):
+        pass
+    left = sorted(path.name for path in folder.path.iterdir())
+    assert left == [".one.json.47x.new", ".one.json.new", ".two.json.4711.new"]
 
 
 def test_a_process_is_told_apart_from_a_later_one_of_its_number() -> None:
