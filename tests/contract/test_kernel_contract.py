@@ -250,13 +250,13 @@ def test_a_new_mac_flushes_the_neighbours_and_nothing_else(world: World) -> None
     assert satisfied(world, ADDRESS, ADDRESS6, FDB_ENTRY, ROUTE, ROUTE6)
 
 
-def test_the_last_ipv4_address_takes_the_ipv4_routes_of_its_device(world: World) -> None:
+def test_the_last_ipv4_address_takes_the_ipv4_routes_and_neighbours_of_its_device(world: World) -> None:
     second = Address(device="flannel.1", interface=ip_interface("10.244.7.0/32"))
     world.do(Create(VTEP), *created(*ON_TUNNEL, second), Delete(second))
-    assert satisfied(world, ROUTE)
+    assert satisfied(world, ROUTE, NEIGHBOR)
     world.do(Delete(ADDRESS))
-    assert absent(world, ROUTE)
-    assert satisfied(world, ROUTE6, NEIGHBOR, FDB_ENTRY)
+    assert absent(world, ROUTE, NEIGHBOR)
+    assert satisfied(world, ROUTE6, NEIGHBOR6, FDB_ENTRY)
 
 
 def test_an_address_takes_the_ipv4_routes_that_use_it_as_source(world: World) -> None:

@@ -1,7 +1,8 @@
 """Lease events → the commands that follow, as golden text.
 
 Each ``*.txt`` beside this file is one story.  Lines that begin with ``>`` are what happens; the
-lines below them are every command that the agent then runs, which is all that it changes::
+lines below them are every command that the agent then runs, which is all that it changes, and
+``# refused`` says which lease it does not believe from now on::
 
     > node 10.244.1.0/24 192.168.64.11 02:00:00:00:00:01     this node's own lease
     > snapshot 10.244.2.0/24 192.168.64.12 02:00:00:00:00:02, …   all leases that the store has
@@ -85,9 +86,10 @@ class World:
 
     def _event(self, event: LeaseEvent) -> str:
         assert self.intent is not None
+        before = self.intent.admission.refusals
         self.intent, scope = self.intent.after(event, now_ns=0)
-        refused = "".join(f"# refused {refusal.key}: {refusal.rule}\n" for refusal in self.intent.admission.refusals)
-        return refused + self._pass(scope)
+        fresh = [refusal for refusal in self.intent.admission.refusals if refusal not in before]
+        return "".join(f"# refused {refusal.key}: {refusal.rule}\n" for refusal in fresh) + self._pass(scope)
 
     def _lose(self, what: str) -> str:
         gone = [obj for obj in self.kernel if format_object(obj).startswith(what)]

@@ -61,7 +61,7 @@ def address(message: AddressMessage, names: Names) -> Address | None:
 
 
 def route(message: RouteMessage, names: Names) -> Route | None:
-    """A route that packets to others can take; None for local, multicast and cached ones, and when its device is gone."""
+    """A route that packets to others can take; None for local, multicast and cached ones, and without a device."""
     if message.table == RT_TABLE_LOCAL or message.cloned or message.kind not in ROUTE_KINDS_SHOWN:
         return None
     if isinstance(message.dst, IPv6Network) and message.dst.subnet_of(MULTICAST6):

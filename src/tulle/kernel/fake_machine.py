@@ -222,12 +222,17 @@ class Machine:
             self._delete_link(dependent)
 
     def _delete_address(self, address: Address) -> None:
-        """The routes that came with the address go, and for IPv4 those that use it, silently."""
+        """The routes that came with the address go, and for IPv4 those that use it, silently.
+
+        With the last IPv4 address IPv4 itself leaves the device: its routes go, and even permanent neighbours.
+        """
         self._remove([address])
         ip, device = address.interface, address.device
         left = [other.interface for other in self._on(device) if isinstance(other, Address)]
         last4 = ip.version == 4 and not any(other.version == 4 for other in left)
         connected = {other.network for other in left}
+        if last4:
+            self._remove(obj for obj in self._on(device) if isinstance(obj, Neighbor) and obj.ip.version == 4)
         for route in [obj for obj in self.objects.values() if isinstance(obj, Route)]:
             made_by_kernel = route.protocol == RTPROT_KERNEL and route.device == device
             orphaned = made_by_kernel and route.dst == ip.network and route.dst not in connected

@@ -109,7 +109,7 @@ def run_in(netns: Path | int, function: Callable[[], T]) -> T:
             with _opened(netns) as target:
                 _set_netns(target, netns)
             results.append(function())
-        except BaseException as error:  # carried to the caller's thread, whatever it is
+        except BaseException as error:  # noqa: BLE001  carried to the caller's thread, whatever it is
             errors.append(error)
 
     thread = threading.Thread(target=work, name="in another namespace")

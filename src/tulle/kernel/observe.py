@@ -6,7 +6,8 @@ carries one of the wanted destinations is decoded.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
 from errno import EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP
@@ -177,11 +178,11 @@ class View:
                 return None  # EOPNOTSUPP: the device has no FDB of its own
             raise
 
-    def _indexes(self, names: Set[str]) -> list[IfIndex]:
+    def _indexes(self, names: AbstractSet[str]) -> list[IfIndex]:
         found = (self.devices.index(name) for name in sorted(names))
         return [index for index in found if index is not None]
 
-    def _tunnels(self, names: Set[str]) -> list[IfIndex]:
+    def _tunnels(self, names: AbstractSet[str]) -> list[IfIndex]:
         """The VXLAN devices among ``names``; a NIC's own unicast and multicast addresses are none of our business."""
         found = (self.devices.link(name) for name in sorted(names))
         return [link.index for link in found if link is not None and link.kind == "vxlan"]

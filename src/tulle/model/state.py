@@ -97,12 +97,16 @@ class Scope:
         return object_device(obj) in self.devices
 
     def including(self, desired: KernelState) -> "Scope":
-        """This scope with the key of every desired object that it covers.
+        """This scope with the key of every desired object that it covers, and of the device that it lives on.
 
         A route that we want through a dirty device may be held by somebody else's route
-        through another one: naming its key makes the observer look there too.
+        through another one, and a device's name by another kind of device: naming the keys makes
+        the observer look there too.
         """
-        return Scope(self.keys | {obj.key for obj in desired if self.covers(obj)}, self.devices, self.everything)
+        covered = [obj for obj in desired if self.covers(obj)]
+        links = {LinkKey(device) for device in map(object_device, covered) if device is not None}
+        wanted = {key for key in links if key in desired}
+        return Scope(self.keys | {obj.key for obj in covered} | wanted, self.devices, self.everything)
 
     def restrict(self, state: KernelState) -> KernelState:
         """The covered part of ``state``."""

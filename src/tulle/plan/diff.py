@@ -16,10 +16,10 @@ from tulle.model.objects import (
     FdbEntry,
     KernelObject,
     Link,
+    LinkKey,
     LinkKind,
     Neighbor,
     NftTable,
-    ObjectKey,
     Route,
     Sysctl,
     VxlanKind,
@@ -36,22 +36,25 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
     """Plan the least change for the keys in ``scope`` (None: all of them).
 
     ``apply(plan)`` over ``observed`` gives ``desired`` on our part, and the next diff is
-    empty.  Cost: linear in the scope's size.
+    empty.  Nothing is planned on a device that somebody else's holds the name of.  Cost: linear
+    in the scope's size.
     """
     if scope is not None:
         desired, observed = scope.restrict(desired), scope.restrict(observed)
     conflicts = _conflicts(desired, observed, judge)
     taken = {conflict.key for conflict in conflicts}
-    rebuilt, flushed = _disturbed_devices(desired, observed, taken)
+    strange = {key.name for key in taken if isinstance(key, LinkKey)}
+    wanted = [obj for obj in desired if obj.key not in taken and object_device(obj) not in strange]
+    rebuilt, flushed = _disturbed_devices(wanted, observed)
     standing_still = [obj for obj in observed if not _disturbed(obj, rebuilt, flushed)]
     survivors = KernelState.of(standing_still)
     steps: list[Step] = [Delete(obj) for obj in observed if isinstance(obj, Link) and obj.name in rebuilt]
-    for wanted in desired:
-        if wanted.key in taken:
-            continue
-        steps += _steps_towards(wanted, survivors.get(wanted.key))
-    steps += [Delete(obj) for obj in standing_still if obj.key not in desired and judge(obj) is Standing.OURS]
-    return Plan(tuple(sorted(steps, key=_rank)), conflicts, _strangers(observed, desired, judge))
+    for obj in wanted:
+        steps += _steps_towards(obj, survivors.get(obj.key))
+    unwanted = (obj for obj in standing_still if obj.key not in desired and object_device(obj) not in strange)
+    steps += [Delete(obj) for obj in unwanted if judge(obj) is Standing.OURS]
+    ordered = sorted(steps, key=lambda step: _rank(step, desired))
+    return Plan(tuple(ordered), conflicts, _strangers(observed, desired, judge))
 
 
 def _steps_towards(wanted: KernelObject, found: KernelObject | None) -> tuple[Step, ...]:
@@ -78,18 +81,16 @@ def _conflicts(desired: KernelState, observed: KernelState, judge: Judge) -> tup
     )
 
 
-def _disturbed_devices(
-    desired: KernelState, observed: KernelState, taken: set[ObjectKey]
-) -> tuple[frozenset[str], frozenset[str]]:
+def _disturbed_devices(desired: Sequence[KernelObject], observed: KernelState) -> tuple[frozenset[str], frozenset[str]]:
     """Devices that this plan rebuilds (all on them goes), and whose MAC it changes (neighbours go).
 
     The kernel announces neither loss: a changed VXLAN MAC flushes even permanent neighbours.
     """
     rebuilt: set[str] = set()
     flushed: set[str] = set()
-    for wanted in desired.each(Link):
-        found = observed.link(wanted.name)
-        if found is None or wanted.key in taken:
+    for wanted in desired:
+        found = observed.link(wanted.name) if isinstance(wanted, Link) else None
+        if not isinstance(wanted, Link) or found is None:
             continue
         if gap(wanted, found) is Gap.REBUILD:
             rebuilt.add(wanted.name)
@@ -119,17 +120,19 @@ def _is_own(standing: Standing) -> bool:
     return standing in {Standing.OURS, Standing.KEPT}
 
 
-def _rank(step: Step) -> tuple[int, int]:
+def _rank(step: Step, desired: KernelState) -> tuple[int, int]:
     """Make before break: what must go first (rebuilds), then what is made, then what is removed.
 
-    Neighbours are removed after FDB entries, since they are how a later run recognises ours.
+    Neighbours are made before FDB entries and removed after them, since they are how a later run
+    recognises ours; but one that changes its MAC waits until the new MAC leads somewhere.
     """
     match step:
         case Delete(obj=obj) if isinstance(obj, Link):
             return (0, 0)
-        case Delete(obj=obj) if isinstance(obj, Address):
-            # An address with another scope clashes with the one that replaces it.
+        case Delete(obj=obj) if obj.key in desired:
             return (1, 0)
+        case Change(after=Neighbor()):
+            return (2, _place(Route))
         case Delete(obj=obj):
             return (3, -_dependency_order(obj))
         case Create(obj=obj) | Change(after=obj):
@@ -140,4 +143,8 @@ def _dependency_order(obj: KernelObject) -> int:
     """What is needed comes first: devices (bridges, then tunnels, then their ports), then what lives on them."""
     if isinstance(obj, Link):
         return _LINK_ORDER.get(type(obj.kind), len(_LINK_ORDER))
-    return len(_LINK_ORDER) + 1 + _ORDER.index(type(obj))
+    return _place(type(obj))
+
+
+def _place(kind: type[KernelObject]) -> int:
+    return len(_LINK_ORDER) + 1 + _ORDER.index(kind)
