@@ -5,6 +5,7 @@ that one lease among ten thousand costs one lease's work.
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
@@ -46,20 +47,21 @@ class Desired:
     state: KernelState
     by_peer: Mapping[LeaseKey, frozenset[ObjectKey]]
 
-    def with_peers(self, peers: Mapping[LeaseKey, Lease], changed: Iterable[LeaseKey]) -> tuple["Desired", Scope]:
+    def with_peers(self, peers: Mapping[LeaseKey, Lease], changed: AbstractSet[LeaseKey]) -> tuple["Desired", Scope]:
         """The desired state once ``peers`` are the peers, given that only ``changed`` differ, and the dirty keys."""
         inputs = replace(self.inputs, peers=peers)
         objects, by_peer = dict(self.state.objects), dict(self.by_peer)
         dirty: set[ObjectKey] = set()
         for key in changed:
-            gone = by_peer.pop(key, frozenset[ObjectKey]())
-            made = peer_objects(inputs, peers[key]) if key in peers else ()
-            for obj_key in gone:
+            for obj_key in by_peer.pop(key, frozenset[ObjectKey]()):
                 objects.pop(obj_key, None)
-            objects.update({obj.key: obj for obj in made})
-            if made:
-                by_peer[key] = frozenset(obj.key for obj in made)
-            dirty |= gone | {obj.key for obj in made}
+                dirty.add(obj_key)
+        # Only now what is new: it may take over a key, as a VTEP's MAC that moves to another lease.
+        for key in changed & peers.keys():
+            made = {obj.key: obj for obj in peer_objects(inputs, peers[key])}
+            objects |= made
+            by_peer[key] = frozenset(made)
+            dirty |= made.keys()
         state = KernelState(MappingProxyType(objects))
         return Desired(inputs=inputs, state=state, by_peer=MappingProxyType(by_peer)), Scope.of(dirty)
 
