@@ -1,10 +1,16 @@
-"""What every test session shares: a skip can be made to count as a failure."""
+"""What every test session shares: a skip can be made to count as a failure, and how hard properties are tried."""
 
+import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 NO_SKIPS = "--no-skips"
+
+settings.register_profile("ci", derandomize=True, max_examples=100, deadline=None, database=None)
+settings.register_profile("deep", max_examples=5_000, deadline=None)
+settings.load_profile(os.environ.get("TULLE_PROPERTIES", "ci"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
