@@ -1,14 +1,18 @@
-"""Being inside a node or pod: a shell, a command, a ping."""
+"""The verbs that are inside a node or pod: a shell, a command, a ping."""
 
 import argparse
 import json
 import os
 import sys
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from tulle.errors import EXIT_NO, EXIT_YES, ConfigError, ProcessFailed
+
+if TYPE_CHECKING:
+    from tulle.lab.ping import Echo
+    from tulle.model.network import IPAddress
 
 JsonObject = dict[str, Any]
 
@@ -42,10 +46,10 @@ def _become(args: argparse.Namespace, words: list[str]) -> NoReturn:
     place = resolve(args.place, args.name)
     if place.kind == "node":
         os.environ["TULLE_ROOT"] = str(node_root(place.name, place.lab))
-    _enter(args.place, args.name)
+    enter_place(args.place, args.name)
     sys.stdout.flush()
     try:
-        os.execvp(words[0], words)
+        os.execvp(words[0], words)  # noqa: S606  # becoming the command is what was asked for
     except OSError as error:
         raise ProcessFailed(words[0], f"cannot be executed: {error.strerror}") from None
 
@@ -54,44 +58,41 @@ def ping(args: argparse.Namespace) -> int:
     """Exit 0: every request was answered; 1: one was not."""
     from tulle.lab import ping as wire
 
-    target = _target(args)
-    _enter(args.source, args.name)
+    target = address_of(args.target, args.name, 6 if args.ipv6 else 4)
+    enter_place(args.source, args.name)
     echoes: list[JsonObject] = []
     for echo in wire.ping(target, max(1, args.count), args.timeout):
         echoes.append({"sequence": echo.sequence, "rtt_ns": echo.rtt_ns, "error": echo.error or None})
-        if args.json:
-            continue
-        if echo.rtt_ns is not None:
-            print(_say(args, "reply").format(target, echo.sequence, echo.rtt_ns / 1e6), flush=True)
-        else:
-            reason = f": {echo.error}" if echo.error else ""
-            print(_say(args, "silence").format(target, echo.sequence) + reason, flush=True)
+        if not args.json:
+            print(_line(args, target, echo), flush=True)
     received = sum(echo["rtt_ns"] is not None for echo in echoes)
     if args.json:
-        print(
-            json.dumps({"schema": "tulle.ping/1", "from": args.source, "to": str(target), "echoes": echoes}, indent=2)
-        )
+        facts = {"schema": "tulle.ping/1", "from": args.source, "to": str(target), "echoes": echoes}
+        print(json.dumps(facts, indent=2))
     else:
         print(_say(args, "summary").format(len(echoes), received))
     return EXIT_YES if received == len(echoes) else EXIT_NO
 
 
-def _target(args: argparse.Namespace) -> IPv4Address | IPv6Address:
-    """The address of the other place: written out, or that of a node or pod."""
+def address_of(name: str, lab: str | None, version: int) -> "IPAddress":
+    """The address written out in ``name``, or the one that the node or pod of this name has in family ``version``.
+
+    Raises ConfigError: there is no such place, or it has none.
+    """
     from tulle.cli.places import resolve
 
     try:
-        return ip_address(args.target)
+        return ip_address(name)
     except ValueError:
-        place = resolve(args.target, args.name)
-    version = 6 if args.ipv6 else 4
-    for address in map(ip_address, place.addresses):
+        place = resolve(name, lab)
+    for address in place.addresses:
         if address.version == version:
             return address
-    raise ConfigError(args.target, f"has no IPv{version} address")
+    raise ConfigError(name, f"has no IPv{version} address", "give the address itself")
 
 
-def _enter(name: str, lab: str | None) -> None:
+def enter_place(name: str, lab: str | None) -> None:
+    """Move this thread into a place, for good."""
     from tulle.cli.places import resolve
     from tulle.kernel.netns import enter
 
@@ -100,5 +101,12 @@ def _enter(name: str, lab: str | None) -> None:
     enter(place.netns)
 
 
+def _line(args: argparse.Namespace, target: "IPAddress", echo: "Echo") -> str:
+    if echo.rtt_ns is not None:
+        return _say(args, "reply").format(target, echo.sequence, echo.rtt_ns / 1e6)
+    reason = f": {echo.error}" if echo.error else ""
+    return _say(args, "silence").format(target, echo.sequence) + reason
+
+
 def _say(args: argparse.Namespace, word: str) -> str:
-    return WORDS[word][args.lang == "zh"]
+    return WORDS[word][bool(args.lang == "zh")]

@@ -134,8 +134,17 @@ def _dispatch(words: list[str]) -> int:
             raise ConfigError(name, "no such flag" if name.startswith("-") else "no such command", known)
 
 
+def make_parser(lang: str, **settings: object) -> OneLineParser:
+    """A parser whose help, and that of all its commands, is in ``lang``."""
+    if lang != "zh":
+        return OneLineParser(**settings)
+    from tulle.cli.zh import ChineseParser
+
+    return ChineseParser(**settings)
+
+
 def _run_command(name: str, words: list[str], lang: str) -> int:
-    parser = OneLineParser(prog="tulle")
+    parser = make_parser(lang, prog="tulle")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     import_module(COMMANDS[name].module).add_parser(subparsers)
     args = parser.parse_args(words)
@@ -147,11 +156,12 @@ def _run_agent(words: list[str]) -> int:
     from tulle.cli import agent  # the daemon is heavy: only here
 
     flag, words = _take_language(words)
-    parser = OneLineParser(prog="tulled", description=agent.DESCRIPTION)
-    parser.add_argument("--version", action="version", version=f"tulled {__version__}")
+    lang = choose_language(flag, os.environ)
+    parser = make_parser(lang, prog="tulled", description=agent.DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"tulled {__version__}", help="print the version")
     agent.add_arguments(parser)
     args = parser.parse_args(words)
-    args.lang = choose_language(flag, os.environ)
+    args.lang = lang
     return agent.run(args)
 
 
@@ -204,7 +214,7 @@ def _guarded(work: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except TulleError as error:
-        return _complain(str(error))
+        return complain(str(error))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -212,9 +222,10 @@ def _guarded(work: Callable[[], int]) -> int:
         return EXIT_BROKEN_PIPE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror or error}")
+        return complain(f"{where}{error.strerror or error}")
 
 
-def _complain(line: str) -> int:
+def complain(line: str) -> int:
+    """Say on stderr what could not be done; the exit code for it."""
     print(f"tulle: {one_line(line)}", file=sys.stderr)
     return EXIT_COULD_NOT

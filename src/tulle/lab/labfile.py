@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final, cast
 
 from tulle.errors import ConfigError
+from tulle.lab.checks import Check, parse_check
 from tulle.lab.topology import NETWORK, NETWORK6, LabFile
 
 
@@ -16,7 +17,9 @@ def parse_lab_file(text: str, path: str) -> LabFile:
     """``lab.toml``.  Raises ConfigError naming the file, the key and the rule."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError(path, "not TOML: nested too deeply") from None
+    except ValueError as error:  # tomllib's own, and int's for a number of thousands of digits
         raise ConfigError(path, f"not TOML: {error}") from None
     known = {*KEYS, "nodes", "pods"}
     for key in data:
@@ -81,11 +84,20 @@ def _network6(item: str, value: object) -> IPv6Network:
 
 
 def _pod_names(item: str, value: object) -> tuple[str, ...]:
-    names = cast("list[object]", value) if isinstance(value, list) else [value, None]
-    pods = tuple(name for name in names if isinstance(name, str))
-    if len(pods) < len(names):
-        raise ConfigError(item, 'must be a list of pod names, like ["pod1", "pod2"]')
-    return pods
+    return _texts(item, value, 'must be a list of pod names, like ["pod1", "pod2"]')
+
+
+def _checks(item: str, value: object) -> tuple[Check, ...]:
+    rule = 'must be a list of sentences, like ["pod1 reaches pod4"]'
+    return tuple(parse_check(text, item) for text in _texts(item, value, rule))
+
+
+def _texts(item: str, value: object, rule: str) -> tuple[str, ...]:
+    texts = cast("list[object]", value) if isinstance(value, list) else [value, None]
+    found = tuple(text for text in texts if isinstance(text, str))
+    if len(found) < len(texts):
+        raise ConfigError(item, rule)
+    return found
 
 
 KEYS: Final[Mapping[str, Callable[[str, object], object]]] = {
@@ -98,5 +110,6 @@ KEYS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "subnet_len": _count,
     "vni": _vni,
     "port": _port,
+    "checks": _checks,
 }
 """The keys that are fields of ``LabSettings``, each with its reader; ``nodes`` and ``pods`` are beside them."""

@@ -7,10 +7,11 @@ path, its nodes and pods fit their networks, its MTU carries the overlay.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeVar
 
 from tulle.errors import ConfigError
+from tulle.lab.checks import Check
 from tulle.model.network import VXLAN_OVERHEAD, VXLAN_OVERHEAD6, IPNetwork
 
 DEFAULT_LAB: Final = "lab"
@@ -57,6 +58,8 @@ class LabSettings:
     subnet_len: int = 24
     vni: int = 1
     port: int = 8472
+    checks: tuple[Check, ...] = ()
+    """What ``lab check`` proves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,10 @@ def design(wishes: Wishes, file: LabFile | None = None) -> Topology:
         named = _numbered(settings, _first(wishes.nodes, file.nodes, 2), _first(wishes.pods, file.pods, 2))
     nodes = tuple(place_node(settings, number, name, pods) for number, (name, pods) in enumerate(named.items(), 1))
     _check_names(settings, nodes)
-    return Topology(settings=settings, nodes=nodes)
+    topology = Topology(settings=settings, nodes=nodes)
+    for check in settings.checks:
+        judge_check(topology, check)
+    return topology
 
 
 def place_node(settings: LabSettings, number: int, name: str, pods: tuple[str, ...]) -> LabNode:
@@ -150,6 +156,25 @@ def check_name(what: str, name: str) -> str:
     return name
 
 
+def judge_check(topology: Topology, check: Check) -> None:
+    """Raises ConfigError: it names a place that the lab does not have, or a family."""
+    settings = topology.settings
+    places = {settings.underlay, *(node.name for node in topology.nodes), *topology.pods}
+    for name in (check.source, check.target):
+        if name not in places and not (name == check.target and _is_address(name)):
+            raise ConfigError(f"check {str(check)!r}", f"{name} is no node or pod of lab {settings.name}")
+    if check.version == 6 and not settings.ipv6:
+        raise ConfigError(f"check {str(check)!r}", f"lab {settings.name} has no IPv6", "make it with --ipv6")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _checked(values: Mapping[str, object]) -> LabSettings:
     settings = LabSettings(**values)  # pyright: ignore[reportArgumentType]  # each value went through its own reader
     check_name("lab", settings.name)
@@ -158,6 +183,8 @@ def _checked(values: Mapping[str, object]) -> LabSettings:
     _check_mtu(settings)
     networks: list[IPNetwork] = [settings.network, settings.network6] if settings.ipv6 else [settings.network]
     for network, underlay in zip(networks, (UNDERLAY, UNDERLAY6), strict=False):
+        if network.is_loopback or network.is_multicast or network.is_link_local or network.is_unspecified:
+            raise ConfigError(f"network {network}", "no pod can have an address of it", f"like {NETWORK} or {NETWORK6}")
         if network.overlaps(underlay):
             raise ConfigError(f"network {network}", f"overlaps the underlay {underlay}", "choose another")
     if not settings.network.prefixlen < settings.subnet_len <= 30:

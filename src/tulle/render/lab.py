@@ -5,23 +5,30 @@ Works on the JSON that ``tulle lab`` prints, so that picture and facts cannot di
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
-from unicodedata import east_asian_width
+
+from tulle.render.walk_text import fit, width
 
 JsonObject = dict[str, Any]
 GAP: Final = 4
 ASCII: Final = str.maketrans("┌┐└┘─│┬┴├┤┼·", "++++-|+++++.")
 
 WORDS: Final = {
-    "switch": ("underlay: one switch", "底层网络：一台交换机"),
-    "router": ("underlay: a router between the nodes", "底层网络：节点之间有一台路由器"),
+    "switch": ("underlay: switch", "底层网络：交换机 switch"),
+    "router": ("underlay: router", "底层网络：路由器 router"),
+    "route": ("route", "路由"),
     "try": ("Try:", "试一试："),
-    "lab": ("lab", "实验"),
-    "ready": ("ready", "就绪"),
-    "half": ("not finished", "未完成"),
-    "no agent": ("no agent", "无代理"),
-    "none": ("no lab", "没有实验"),
+    "lab": ("lab {}: {}, {}", "实验 {}：{}，{}"),
     "ready in": ("ready in {:.2f} s", "{:.2f} 秒后就绪"),
-    "counts": ("{} nodes, {} pods", "{} 个节点，{} 个 Pod"),
+    "ready": ("ready", "就绪"),
+    "half": ("not finished: 'tulle lab down --name {}' removes it", "未完成：用 tulle lab down --name {} 删除"),
+    "no agent": ("no agent", "代理未运行"),
+    "none": ("no lab: make one with 'tulle lab up'", "没有实验：用 tulle lab up 创建"),
+    "node": ("1 node", "1 个节点"),
+    "nodes": ("{} nodes", "{} 个节点"),
+    "pod": ("1 pod", "1 个 Pod"),
+    "pods": ("{} pods", "{} 个 Pod"),
+    "and": (", ", "，"),
+    "header": ("NODE ADDRESS SUBNET PODS", "节点 地址 子网 Pod"),
 }
 
 
@@ -29,103 +36,227 @@ def say(word: str, lang: str) -> str:
     return WORDS[word][lang == "zh"]
 
 
-def format_up(lab: JsonObject, seconds: float, lang: str, width: int) -> str:
+def format_up(lab: JsonObject, seconds: float, lang: str, columns: int) -> str:
     """What ``lab up`` ends with: the picture, how long it took, and three commands to try."""
-    counts = say("counts", lang).format(len(lab["nodes"]), len(lab["pods"]))
-    summary = f"{say('lab', lang)} {lab['lab']}: {counts}, {say('ready in', lang).format(seconds)}"
+    summary = say("lab", lang).format(lab["lab"], _counts(lab, lang), say("ready in", lang).format(seconds))
     commands = [f"  {command}" for command in suggestions(lab)]
-    return "\n".join([format_lab(lab, lang, width), "", summary, "", say("try", lang), *commands])
+    return "\n".join([format_lab(lab, lang, columns), "", summary, "", say("try", lang), *commands])
 
 
-def format_lab(lab: JsonObject, lang: str, width: int) -> str:
-    """The picture if it fits into ``width`` columns, else one line per node."""
-    boxes = [_box(node, lab) for node in lab["nodes"]]
-    if boxes and sum(len(box[0]) + GAP for box in boxes) - GAP <= width:
-        return "\n".join(line.rstrip() for line in _side_by_side(boxes, f" {say(lab['underlay'], lang)} "))
-    return "\n".join([*format_nodes(lab, lang), say(lab["underlay"], lang)])
-
-
-def format_nodes(lab: JsonObject, lang: str) -> Iterable[str]:
-    """One line per node: address, subnet, pods."""
-    addresses = _first_addresses(lab)
-    for node in lab["nodes"]:
-        pods = "  ".join(f"{pod} {addresses[pod]}" for pod in node["pods"])
-        agent = "" if node["agent_pid"] else f"  ({say('no agent', lang)})"
-        yield f"{node['name']:<10} {node['address']:<15} {node['subnet']:<18} {pods}{agent}"
-
-
-def format_labs(labs: Sequence[JsonObject], lang: str) -> str:
-    """What ``lab ls`` prints."""
+def format_labs(labs: Sequence[JsonObject], lang: str, columns: int) -> str:
+    """What ``lab ls`` prints: each lab in a line and its picture."""
     if not labs:
         return say("none", lang)
-    lines: list[str] = []
-    for lab in labs:
-        state = say("ready" if lab["ready"] else "half", lang)
-        lines += [f"{lab['lab']}: {state}, {say(lab['underlay'], lang)}"]
-        lines += [f"  {line}" for line in format_nodes(lab, lang)]
-    return "\n".join(lines)
+    return "\n\n".join(f"{_state(lab, lang)}\n\n{format_lab(lab, lang, columns)}" for lab in labs)
+
+
+def format_lab(lab: JsonObject, lang: str, columns: int) -> str:
+    """The picture if it fits into ``columns``, else a table of the nodes."""
+    boxes = [_box(node, lab, lang) for node in lab["nodes"]]
+    if boxes and sum(width(box[0]) + GAP for box in boxes) - GAP <= columns:
+        return "\n".join(line.rstrip() for line in _side_by_side(boxes, _in_the_wire(lab, lang)))
+    return "\n".join([*_table(lab, lang, columns), "", _underlay(lab, lang)])
 
 
 def suggestions(lab: JsonObject) -> list[str]:
     """Three commands that work in this lab."""
     name = "" if lab["lab"] == "lab" else f" --name {lab['lab']}"
     node = lab["nodes"][0]["name"]
-    pods = [lab["pods"][0]["name"], lab["pods"][-1]["name"]] if len(lab["pods"]) > 1 else []
-    walk = [f"tulle trace {pods[0]} {pods[1]}{name}"] if pods else [f"tulle peers --node {node}{name}"]
-    return [*walk, f"tulle lab exec{name} {node} -- ip route", f"tulle lab down{name}"]
+    pods = [pod["name"] for pod in lab["pods"]]
+    walk = f"tulle trace {pods[0]} {pods[-1]}{name}" if len(pods) > 1 else f"tulle status --node {node}{name}"
+    return [walk, f"tulle lab exec{name} {node} -- ip route", f"tulle lab down{name}"]
 
 
-def _box(node: JsonObject, lab: JsonObject) -> list[str]:
+# -- words ------------------------------------------------------------------------------
+
+
+def _state(lab: JsonObject, lang: str) -> str:
+    state = say("ready", lang) if lab["ready"] else say("half", lang).format(lab["lab"])
+    return say("lab", lang).format(lab["lab"], _counts(lab, lang), state)
+
+
+def _counts(lab: JsonObject, lang: str) -> str:
+    numbers = (("node", len(lab["nodes"])), ("pod", len(lab["pods"])))
+    texts = [say(word if number == 1 else f"{word}s", lang).format(number) for word, number in numbers]
+    return say("and", lang).join(texts)
+
+
+def _underlay(lab: JsonObject, lang: str) -> str:
+    return say(lab["underlay"], lang)
+
+
+# -- the picture ------------------------------------------------------------------------
+
+
+def _box(node: JsonObject, lab: JsonObject, lang: str) -> list[str]:
     """A node as a box of equally wide lines; the last one carries its wire."""
-    addresses = _first_addresses(lab)
-    pods = [_pod(pod, addresses[pod]) for pod in node["pods"]]
-    rows = [" ".join(parts) for parts in zip(*pods, strict=True)] if pods else []
-    title = f" {node['name']} "
-    middle = [*rows, *_stack(node, lab, bool(pods))]
-    inner = max(len(title), *(len(row) + 2 for row in middle))
-    wire = "─" * (inner // 2) + "┬" + "─" * (inner - inner // 2 - 1)
-    return [f"┌{title.center(inner, '─')}┐", *(f"│{row.center(inner)}│" for row in middle), f"└{wire}┘"]
+    pods = [_pod(pod) for pod in _pods(node, lab)]
+    stack = _stack(node, lab, lang, bool(pods))
+    title = f" {node['name']} " + ("" if node["agent_pid"] else f"({say('no agent', lang)}) ")
+    rows = _beside(pods)
+    inner = _odd(max(width(title) + 2, *(width(row) + 2 for row in (*rows, *stack))))
+    if rows:
+        rows = [_centred(row, inner) for row in rows]
+        rows.append(_joined(rows[-1], inner // 2))
+    lines = [*rows, *(_on_wire(line, inner) for line in stack)]
+    half = "─" * (inner // 2)
+    return [f"┌{_centred(title, inner, '─')}┐", *(f"│{line}│" for line in lines), f"└{half}┬{half}┘"]
 
 
-def _pod(name: str, address: str) -> list[str]:
-    width = max(len(name) + 2, len(address) + 2)
-    return [f"┌{f' {name} '.center(width, '─')}┐", f"│{address.center(width)}│", f"└{'┬'.center(width, '─')}┘"]
+def _pod(pod: JsonObject) -> list[str]:
+    addresses = [address.partition("/")[0] for address in pod["addresses"]] or ["?"]
+    size = _odd(max(width(pod["name"]) + 4, *(width(address) + 2 for address in addresses)))
+    title, half = _centred(f" {pod['name']} ", size, "─"), "─" * (size // 2)
+    return [f"┌{title}┐", *(f"│{_centred(address, size)}│" for address in addresses), f"└{half}┬{half}┘"]
 
 
-def _stack(node: JsonObject, lab: JsonObject, pods: bool) -> list[str]:
-    bridge = [f"cbr0 · {node['subnet']}"] if pods else []
-    return [*bridge, f"flannel.{lab['vni']}", f"eth0 · {node['address']}"]
+def _odd(columns: int) -> int:
+    """At least ``columns``, with one in the middle for the wire."""
+    return columns | 1
+
+
+def _stack(node: JsonObject, lab: JsonObject, lang: str, pods: bool) -> list[str]:
+    """What is below the pods, from the bridge to the underlay device; a line that begins with a bar is a wire."""
+    devices = f"flannel.{lab['vni']}" + (f" · flannel-v6.{lab['vni']}" if node["subnet6"] else "")
+    bridge = [f"cbr0 {node['subnet']}", *_given(node["subnet6"]), f"│ {say('route', lang)}"] if pods else []
+    return [*bridge, devices, f"│ UDP {lab['port']}", f"eth0 {node['address']}", *_given(node["address6"])]
+
+
+def _given(text: str | None) -> list[str]:
+    return [text] if text else []
+
+
+def _beside(boxes: Sequence[Sequence[str]]) -> list[str]:
+    """Boxes in one row, those with fewer lines stretched above their last."""
+    height = max((len(box) for box in boxes), default=0)
+    return [" ".join(parts) for parts in zip(*(_stretched(box, height) for box in boxes), strict=True)]
+
+
+def _stretched(box: Sequence[str], height: int) -> list[str]:
+    blank = "│" + " " * (width(box[0]) - 2) + "│"
+    return [*box[:-1], *[blank] * (height - len(box)), box[-1]]
+
+
+def _joined(row: str, middle: int) -> str:
+    """The line below ``row`` that leads its wires to column ``middle``."""
+    wires = [column for column, char in enumerate(row) if char == "┬"]
+    first, last = min(*wires, middle), max(*wires, middle)
+    return "".join(_joint(column, wires, middle, first, last) for column in range(len(row)))
+
+
+def _joint(column: int, wires: Sequence[int], middle: int, first: int, last: int) -> str:
+    """One character of a line that joins ``wires`` from above with one to below."""
+    if not first <= column <= last:
+        return " "
+    above, below = column in wires, column == middle
+    left, right = column > first, column < last
+    return _LINES[above, below, left, right]
+
+
+_LINES: Final = {
+    (True, True, True, True): "┼",
+    (True, True, True, False): "┤",
+    (True, True, False, True): "├",
+    (True, True, False, False): "│",
+    (True, False, True, True): "┴",
+    (True, False, True, False): "┘",
+    (True, False, False, True): "└",
+    (False, True, True, True): "┬",
+    (False, True, True, False): "┐",
+    (False, True, False, True): "┌",
+    (False, False, True, True): "─",
+}
+"""By whether a wire goes up, down, left, right."""
+
+
+def _on_wire(line: str, inner: int) -> str:
+    """A device in the middle, or a wire there with its label at the right."""
+    if not line.startswith("│"):
+        return _centred(line, inner)
+    return fit(" " * (inner // 2) + line, inner)
+
+
+def _centred(text: str, columns: int, filler: str = " ") -> str:
+    spare = columns - width(text)
+    return filler * (spare // 2) + text + filler * (spare - spare // 2)
 
 
 def _side_by_side(boxes: Sequence[Sequence[str]], label: str) -> Iterable[str]:
     """The boxes, and the wire that joins them below."""
     height = max(len(box) for box in boxes)
-    padded = [[*box[:-1], *["│" + " " * (len(box[0]) - 2) + "│"] * (height - len(box)), box[-1]] for box in boxes]
-    for row in zip(*padded, strict=True):
-        yield (" " * GAP).join(row)
     places: list[int] = []
     start = 0
-    for box in padded:
-        places.append(start + box[-1].index("┬"))
-        start += len(box[0]) + GAP
+    for box in boxes:
+        places.append(start + width(box[0]) // 2)
+        start += width(box[0]) + GAP
+    for row in zip(*(_stretched(box, height) for box in boxes), strict=True):
+        yield (" " * GAP).join(row)
     yield "".join("│" if column in places else " " for column in range(places[-1] + 1))
-    yield _bus(places, label)
+    yield from _bus(places, label)
 
 
-def _bus(places: Sequence[int], label: str) -> str:
+def _in_the_wire(lab: JsonObject, lang: str) -> str:
+    """A switch is one wire for all; a router ends each."""
+    name = f" {_underlay(lab, lang)} "
+    return f"┤{name}├" if lab["underlay"] == "router" else name
+
+
+def _bus(places: Sequence[int], label: str) -> Iterable[str]:
+    """The underlay: a line from the first node's wire to the last one's, with its name in it where there is room."""
+    indent = " " * places[0]
     if len(places) == 1:
-        return " " * places[0] + "└──" + label
-    columns = ["─"] * (places[-1] - places[0] + 1)
-    for place in places:
-        columns[place - places[0]] = "┴"
-    columns[0], columns[-1] = "└", "┘"
-    text, size = "".join(columns), sum(2 if east_asian_width(char) in "WF" else 1 for char in label)
+        yield f"{indent}└──{label.rstrip('├')}"
+        return
+    ends = {places[0]: "└", places[-1]: "┘"}
+    wires = "".join(ends.get(column, "┴" if column in places else "─") for column in range(places[0], places[-1] + 1))
     spare = places[1] - places[0] - 1
-    if size > spare:
-        return " " * places[0] + text + "\n" + " " * places[0] + label.strip()
-    start = 1 + (spare - size) // 2
-    return " " * places[0] + text[:start] + label + text[start + size :]
+    if width(label) > spare:
+        yield indent + wires
+        yield indent + label.strip("┤ ├")
+        return
+    start = 1 + (spare - width(label)) // 2
+    yield indent + wires[:start] + label + wires[start + width(label) :]
 
 
-def _first_addresses(lab: JsonObject) -> dict[str, str]:
-    return {pod["name"]: pod["addresses"][0].partition("/")[0] if pod["addresses"] else "?" for pod in lab["pods"]}
+# -- the table --------------------------------------------------------------------------
+
+
+def _table(lab: JsonObject, lang: str, columns: int) -> Iterable[str]:
+    """A line for each node, more where its pods or its IPv6 addresses need them."""
+    rows = [_cells(node, lab, lang) for node in lab["nodes"]]
+    header = [[word] for word in say("header", lang).split()]
+    sizes = [max(width(text) for row in (header, *rows) for text in row[cell]) + 2 for cell in range(3)]
+    for row in (header, *rows):
+        pods = _packed(row[3], max(20, columns - sum(sizes)))
+        for line in range(max(len(cell) for cell in (*row[:3], pods))):
+            left = (fit(_line(cell, line), size) for cell, size in zip(row[:3], sizes, strict=True))
+            yield ("".join(left) + _line(pods, line)).rstrip()
+
+
+def _cells(node: JsonObject, lab: JsonObject, lang: str) -> list[list[str]]:
+    name = [node["name"], *([] if node["agent_pid"] else [f"({say('no agent', lang)})"])]
+    addresses = [node["address"], *_given(node["address6"])]
+    pods = [
+        " ".join([pod["name"], *(address.partition("/")[0] for address in pod["addresses"])])
+        for pod in _pods(node, lab)
+    ]
+    return [name, addresses, [node["subnet"], *_given(node["subnet6"])], pods]
+
+
+def _packed(texts: Sequence[str], columns: int) -> list[str]:
+    """As many texts in a line as fit, none broken."""
+    lines: list[str] = []
+    for text in texts:
+        if lines and width(lines[-1]) + 2 + width(text) <= columns:
+            lines[-1] += f"  {text}"
+        else:
+            lines.append(text)
+    return lines
+
+
+def _line(cell: Sequence[str], number: int) -> str:
+    return cell[number] if number < len(cell) else ""
+
+
+def _pods(node: JsonObject, lab: JsonObject) -> list[JsonObject]:
+    return [pod for pod in lab["pods"] if pod["node"] == node["name"]]

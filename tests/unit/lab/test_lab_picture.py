@@ -8,68 +8,125 @@ import pytest
 from tulle.lab.facts import lab_json
 from tulle.lab.folder import LabFolder
 from tulle.lab.state import PodRecord, planned
-from tulle.lab.topology import Wishes, design
+from tulle.lab.topology import LabNode, Wishes, design
 from tulle.render.lab import ASCII, JsonObject, format_lab, format_labs, format_up, suggestions
+from tulle.render.walk_text import width
 
 PICTURE = """\
-┌──────────── node1 ────────────┐    ┌──────────── node2 ────────────┐
-│ ┌─── pod1 ───┐ ┌─── pod2 ───┐ │    │ ┌─── pod3 ───┐ ┌─── pod4 ───┐ │
-│ │ 10.244.1.2 │ │ 10.244.1.3 │ │    │ │ 10.244.2.2 │ │ 10.244.2.3 │ │
-│ └─────┬──────┘ └─────┬──────┘ │    │ └─────┬──────┘ └─────┬──────┘ │
-│      cbr0 · 10.244.1.0/24     │    │      cbr0 · 10.244.2.0/24     │
-│           flannel.1           │    │           flannel.1           │
-│      eth0 · 192.168.64.11     │    │      eth0 · 192.168.64.12     │
-└───────────────┬───────────────┘    └───────────────┬───────────────┘
-                │                                    │
-                └─────── underlay: one switch ───────┘"""
+┌───────────── node1 ─────────────┐    ┌───────────── node2 ─────────────┐
+│ ┌─── pod1 ────┐ ┌─── pod2 ────┐ │    │ ┌─── pod3 ────┐ ┌─── pod4 ────┐ │
+│ │ 10.244.1.2  │ │ 10.244.1.3  │ │    │ │ 10.244.2.2  │ │ 10.244.2.3  │ │
+│ └──────┬──────┘ └──────┬──────┘ │    │ └──────┬──────┘ └──────┬──────┘ │
+│        └───────┬───────┘        │    │        └───────┬───────┘        │
+│       cbr0 10.244.1.0/24        │    │       cbr0 10.244.2.0/24        │
+│                │ route          │    │                │ route          │
+│            flannel.1            │    │            flannel.1            │
+│                │ UDP 8472       │    │                │ UDP 8472       │
+│       eth0 192.168.64.11        │    │       eth0 192.168.64.12        │
+└────────────────┬────────────────┘    └────────────────┬────────────────┘
+                 │                                      │
+                 └────────── underlay: switch ──────────┘"""
+
+ROUTED = """\
+┌────────── node1 ──────────┐
+│    ┌───── pod1 ──────┐    │
+│    │   10.244.1.2    │    │
+│    │ fd10:244:0:1::2 │    │
+│    └────────┬────────┘    │
+│             │             │
+│    cbr0 10.244.1.0/24     │
+│     fd10:244:0:1::/64     │
+│             │ 路由        │
+│ flannel.1 · flannel-v6.1  │
+│             │ UDP 8472    │
+│    eth0 192.168.64.11     │
+│          fd64::b          │
+└─────────────┬─────────────┘
+              │
+              └──┤ 底层网络：路由器 router"""
 
 
-def facts(nodes: int = 2, pods: int = 2, name: str = "lab") -> JsonObject:
-    topology = design(Wishes(name=name, nodes=nodes, pods=pods))
-    state = planned(topology, "boot", rootless=False)
+PLAIN = Wishes()
+
+
+def facts(wishes: Wishes = PLAIN, *, agents: bool = True, ready: bool = True) -> JsonObject:
+    topology = design(wishes)
     records = tuple(
-        PodRecord(name=pod, node=node.name, container_id=pod, addresses=(f"{node.subnet[2 + number]}/24",))
+        PodRecord(name=pod, node=node.name, container_id=pod, addresses=addresses(node, number + 2))
         for node in topology.nodes
         for number, pod in enumerate(node.pods)
     )
-    folder = LabFolder(Path("/run/tulle/lab"), rootless=False)
-    return lab_json(folder, replace(state, pods=records, ready=True))
+    state = replace(planned(topology, "boot", rootless=False), pods=records, ready=ready)
+    lab = lab_json(LabFolder(Path("/run/tulle/lab"), rootless=False), state)
+    for node in lab["nodes"]:
+        node["agent_pid"] = 4711 if agents else None
+    return lab
+
+
+def addresses(node: LabNode, number: int) -> tuple[str, ...]:
+    six = (f"{node.subnet6[number]}/64",) if node.subnet6 else ()
+    return (f"{node.subnet[number]}/24", *six)
+
+
+def widest(text: str) -> int:
+    return max(width(line) for line in text.splitlines())
 
 
 def test_two_nodes_are_the_picture_of_the_packet_walk() -> None:
     assert format_lab(facts(), "en", 80) == PICTURE
 
 
+def test_a_dual_stack_node_behind_a_router_shows_both_families() -> None:
+    text = format_lab(facts(Wishes(nodes=1, pods=1, ipv6=True, underlay="router")), "zh", 80)
+    assert text == ROUTED
+
+
 def test_plain_characters_draw_the_same_picture() -> None:
     assert format_lab(facts(), "en", 80).translate(ASCII).isascii()
 
 
-@pytest.mark.parametrize("nodes", [1, 2, 3])
-def test_every_pod_and_node_is_in_the_picture(nodes: int) -> None:
-    lab = facts(nodes)
-    text = format_lab(lab, "en", 200)
-    for item in (*lab["nodes"], *lab["pods"]):
-        assert item["name"] in text
-    assert max(len(line) for line in text.splitlines()) <= 200
-
-
-@pytest.mark.parametrize("width", [40, 79])
-def test_no_line_of_the_picture_is_wider_than_the_terminal(width: int) -> None:
-    for nodes in (1, 2, 3):
-        text = format_lab(facts(nodes), "en", width)
-        assert "┌" not in text or max(len(line) for line in text.splitlines()) <= width
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        pytest.param(Wishes(nodes=1, pods=0), id="one node, no pod"),
+        pytest.param(Wishes(nodes=1, pods=1), id="one pod"),
+        pytest.param(Wishes(), id="as it comes"),
+        pytest.param(Wishes(ipv6=True, underlay="router"), id="dual stack behind a router"),
+        pytest.param(Wishes(nodes=7), id="seven nodes"),
+        pytest.param(Wishes(nodes=3, pods=4, ipv6=True), id="many pods"),
+    ],
+)
+def test_everything_is_shown_in_straight_lines_that_fit_the_terminal(wishes: Wishes, columns: int, lang: str) -> None:
+    lab = facts(wishes)
+    text = format_lab(lab, lang, columns)
+    for node in lab["nodes"]:
+        assert node["name"] in text
+        assert node["address"] in text
+        assert (node["address6"] or "") in text
+    for pod in lab["pods"]:
+        assert pod["name"] in text
+        assert all(address.partition("/")[0] in text for address in pod["addresses"])
+    if "┌" in text:
+        boxes = [line for line in text.splitlines() if line[0] in "┌│└" and line[-1] in "┐│┘"]
+        assert {width(line) for line in boxes if line[0] != " "} == {width(boxes[0])}
+        assert widest(text) <= columns
+    elif columns >= 80:
+        assert widest(text) <= columns
 
 
 def test_many_nodes_are_a_table_of_one_line_each() -> None:
-    lines = format_lab(facts(50, 4), "en", 120).splitlines()
-    assert len(lines) == 51
-    assert lines[49].startswith("node50     192.168.64.60   10.244.50.0/24")
+    lines = format_lab(facts(Wishes(nodes=50, pods=4)), "en", 120).splitlines()
+    assert lines[0].split() == ["NODE", "ADDRESS", "SUBNET", "PODS"]
+    assert lines[50].startswith("node50  192.168.64.60  10.244.50.0/24  pod197 10.244.50.2  pod198 10.244.50.3")
+    assert lines[51:] == ["", "underlay: switch"]
 
 
 def test_an_end_of_up_names_three_commands_of_this_lab() -> None:
-    text = format_up(facts(name="shop"), 1.234, "en", 80)
+    text = format_up(facts(Wishes(name="shop")), 1.234, "en", 80)
     assert "lab shop: 2 nodes, 4 pods, ready in 1.23 s" in text
-    assert suggestions(facts(name="shop")) == [
+    assert suggestions(facts(Wishes(name="shop"))) == [
         "tulle trace pod1 pod4 --name shop",
         "tulle lab exec --name shop node1 -- ip route",
         "tulle lab down --name shop",
@@ -77,13 +134,20 @@ def test_an_end_of_up_names_three_commands_of_this_lab() -> None:
 
 
 def test_a_lab_without_pods_still_has_something_to_try() -> None:
-    assert suggestions(facts(pods=0))[0] == "tulle peers --node node1"
-    assert "cbr0" not in format_lab(facts(pods=0), "en", 80)
+    empty = facts(Wishes(pods=0))
+    assert suggestions(empty)[0] == "tulle status --node node1"
+    assert "cbr0" not in format_lab(empty, "en", 80)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_node_without_its_agent_says_so(columns: int) -> None:
+    assert format_lab(facts(agents=False), "en", columns).count("(no agent)") == 2
 
 
 def test_labs_are_listed_with_what_is_wrong_with_them() -> None:
-    text = format_labs([facts()], "en")
-    assert text.splitlines()[0] == "lab: ready, underlay: one switch"
-    assert "(no agent)" in text
-    assert format_labs([], "en") == "no lab"
-    assert format_labs([], "zh") == "没有实验"
+    labs = [facts(Wishes(nodes=1, pods=1)), facts(Wishes(name="shop"), ready=False)]
+    text = format_labs(labs, "en", 80)
+    assert text.splitlines()[0] == "lab lab: 1 node, 1 pod, ready"
+    assert "lab shop: 2 nodes, 4 pods, not finished: 'tulle lab down --name shop' removes it" in text
+    assert format_labs([], "en", 80) == "no lab: make one with 'tulle lab up'"
+    assert format_labs([], "zh", 80).startswith("没有实验")

@@ -1,0 +1,109 @@
+"""Help in Chinese: every help text of the commands, by its English, and the parser that prints it."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from tulle.cli.main import OneLineParser
+from tulle.render.walk_text import wrap
+
+HELP: Final[Mapping[str, str]] = {
+    # argparse's own
+    "usage: ": "用法：",
+    "positional arguments": "参数",
+    "options": "选项",
+    "verbs": "操作",
+    "show this help message and exit": "显示本帮助",
+    "print the version": "显示版本",
+    # lab
+    "A cluster on this machine, in network namespaces: every node runs a real agent, every pod is attached "
+    "through CNI, every packet is real. Root is not needed where user namespaces are allowed.": (
+        "用网络命名空间在本机搭建一个集群：每个节点运行真正的代理，每个 Pod 经 CNI 接入，每个数据包都是真实的。"
+        "允许使用用户命名空间时不需要 root。"
+    ),
+    "Begin with 'tulle lab up': two nodes, four pods, a picture, and three commands to try. "
+    "'tulle lab VERB --help' explains a verb; docs/lab.md describes lab.toml.": (
+        "先运行 tulle lab up：两个节点、四个 Pod、一张图，以及三条可以一试的命令。"
+        "tulle lab VERB --help 解释某个操作；lab.toml 的写法见 docs/lab.zh.md。"
+    ),
+    "a cluster on this machine": "本机上的一个集群",
+    "make a lab and draw it": "创建一个实验并画出来",
+    "the labs that there are": "现有的实验",
+    "echo requests from one place to another; exit code 1 when one is lost": "从一处 ping 另一处；有丢失时退出码为 1",
+    "prove what shall reach what; exit code 1 when something does not hold": "验证谁能到达谁；有一项不成立时退出码为 1",
+    "run a command in a node or pod": "在节点或 Pod 中运行命令",
+    "a shell in a node or pod": "在节点或 Pod 中打开 shell",
+    "add a node to a running lab": "给运行中的实验增加一个节点",
+    "take a node out of a running lab": "从运行中的实验移除一个节点",
+    "remove a lab, also a half-made one; nothing else is touched": "删除一个实验（未完成的也可以）；不触碰其他任何东西",
+    "names, networks and checks of the lab; flags win over it": "实验的名称、网络与验证项；命令行选项优先于它",
+    "nodes (default: 2)": "节点数（默认 2）",
+    "pods per node (default: 2)": "每个节点的 Pod 数（默认 2）",
+    "one segment, or a router between the nodes (default: switch)": (
+        "底层网络：switch 是一个网段，router 是节点之间隔一台路由器（默认 switch）"
+    ),
+    "IPv4 and IPv6 (dual stack)": "同时使用 IPv4 和 IPv6（双栈）",
+    "draw with plain characters": "只用普通字符画图",
+    "print nothing when it works": "成功时不输出任何内容",
+    "which lab (default: TULLE_LAB, else lab)": "哪个实验（默认 TULLE_LAB，否则 lab）",
+    "print the facts as JSON": "以 JSON 输出",
+    "every lab of this user": "该用户的所有实验",
+    "a node or pod": "节点或 Pod",
+    "a node, a pod, or an address": "节点、Pod 或地址",
+    "a node, a pod, or the underlay (switch, router)": "节点、Pod 或底层网络（switch、router）",
+    "over IPv6": "使用 IPv6",
+    "how many (default: 3)": "次数（默认 3）",
+    "seconds to wait for each (default: 1)": "每次等待的秒数（默认 1）",
+    'like "pod1 reaches pod4 with mtu 1450" (default: those of lab.toml, else each pod reaches the next)': (
+        "例如 \"pod1 reaches pod4 with mtu 1450\"（默认：lab.toml 中的各项，否则为每个 Pod 到达下一个）"
+    ),
+    "the command and its arguments": "命令及其参数",
+    "its name (default: node and its number)": "名称（默认为 node 加编号）",
+    "its name": "名称",
+    "pods on it (default: 2)": "其上的 Pod 数（默认 2）",
+}  # fmt: skip
+
+
+class ChineseParser(OneLineParser):
+    """``OneLineParser`` with its help in Chinese; a text without a translation stays English."""
+
+    def __init__(self, **settings: object) -> None:
+        settings["formatter_class"] = _Formatter
+        super().__init__(**settings)
+
+    def format_usage(self) -> str:
+        return _translated("usage: ") + super().format_usage().removeprefix("usage: ")
+
+    def format_help(self) -> str:
+        self.description, self.epilog = _translated(self.description), _translated(self.epilog)
+        for group in self._action_groups:
+            group.title = _translated(group.title)
+        for action in _lines(self._actions):
+            action.help = _translated(action.help)
+        return _translated("usage: ") + super().format_help().removeprefix("usage: ")
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Breaks lines where Chinese breaks them, and counts two columns for a character of it."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(text, width)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in wrap(text, width - len(indent)))
+
+
+def _translated(text: str | None) -> str:
+    """In Chinese, whether it stands alone as a sentence or in a list."""
+    text = text or ""
+    if text in HELP:
+        return HELP[text]
+    phrase = text[:1].lower() + text[1:].removesuffix(".")
+    return f"{HELP[phrase]}。" if phrase in HELP else text
+
+
+def _lines(actions: Sequence[argparse.Action]) -> Iterator[argparse.Action]:
+    """The actions that help has a line for: a parser's own, and each of its commands."""
+    for action in actions:
+        yield action
+        yield from getattr(action, "_choices_actions", ())
