@@ -25,7 +25,7 @@ _LARGEST: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the messages, their datagrams, and the errno of a refusal (0: none) with the kernel's own text."""
+    """What came back: the messages, their datagrams, the errno of a refusal (0: none) and the kernel's own text."""
 
     messages: tuple[Message, ...]
     raw: bytes

@@ -43,7 +43,7 @@ def inner_of(sighting: Sighting) -> Inner:
 
 def changes(before: Sighting, after: Sighting) -> tuple[str, ...]:
     """The fields that differ, e.g. ``+outer``, ``ttl 64→63``, ``dmac 4e:…→02:…``; empty: nothing did."""
-    return tuple([*_wrapping(before, after), *_inner(inner_of(before), inner_of(after)), *_outer(before, after)])
+    return (*_wrapping(before, after), *_inner(inner_of(before), inner_of(after)), *_outer(before, after))
 
 
 def _wrapping(before: Sighting, after: Sighting) -> Iterable[str]:

@@ -65,9 +65,7 @@ def correlate(found: Findings) -> Journey:
     start = min((sighting.t_ns for sighting in found.seen.sightings), default=0)
     request = _walk(found, "request", start, 1)
     reply = _walk(found, "reply", start, 1 + len(request.places))
-    verdict = judge(
-        found.topology, found.places, found.probe, request, reply, found.facts, found.seen.questions, found.send_error
-    )
+    verdict = judge(found.topology, found.probe, request, reply, found.facts, found.seen.questions, found.send_error)
     first = request.places[0] if request.places else None
     return Journey(
         source=_end(found, found.places.source),

@@ -31,10 +31,12 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One answer.  ``device`` is the device it names, ``via`` a route's gateway, ``mac`` a neighbour's, ``dst`` an FDB entry's address.
+    """One answer.
+
+    ``device`` is the device it names, ``via`` a route's gateway, ``mac`` a neighbour's, ``dst`` an FDB entry's address.
 
     ``subject`` is what was asked for: an address, a MAC.  ``error`` is the errno's name when
-    the kernel refused; ``routed_kind`` is a route's type (``unicast``, ``local``, ``blackhole`` …).
+    the kernel refused; ``route_kind`` is a route's type (``unicast``, ``local``, ``blackhole`` …).
     """
 
     kind: ReasonKind
@@ -73,7 +75,7 @@ def queries(walk: tuple[Numbered, ...], topology: Topology) -> tuple[Query, ...]
 
 
 def _better(old: Query | None, new: Query) -> Query:
-    """A receipt higher up the stack (bridge after its port, tunnel after its NIC) replaces the lower one; what leaves decides nothing."""
+    """A receipt higher up (bridge after port, tunnel after NIC) replaces the lower; what leaves decides nothing."""
     return old if old is not None and new.arrived_by is None else new
 
 

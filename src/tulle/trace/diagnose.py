@@ -57,11 +57,11 @@ class Scene:
         return next((q for q in mine if q.answer is None and q.outgoing and q.ip not in answered), None)
 
     def finding(
-        self, id: str, rule: str, decision: Decision | None = None, *, repair: str = "", **facts: object
+        self, fault: str, rule: str, decision: Decision | None = None, *, repair: str = "", **facts: object
     ) -> Finding:
         node = self.cast.name(self.netns)
         return Finding(
-            id=id,
+            id=fault,
             rule=rule,
             node=node,
             facts={"node": node, **{name: str(value) for name, value in facts.items()}},

@@ -34,7 +34,7 @@ def discover(spaces: Spaces, source: NetnsId, target: NetnsId, limit: int = LARG
     found: dict[NetnsId, Namespace] = {source: _look(spaces, source)}
     if target != source:
         found[target] = _look(spaces, target)
-    frontier = [source, target]
+    frontier: list[NetnsId] = [source, target]
     while frontier and len(found) < limit:
         reached = _beyond(found, frontier, spaces)
         frontier = []

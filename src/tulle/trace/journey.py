@@ -124,8 +124,9 @@ class Reason:
 class Hop:
     """One step of the walk: a sighting of the frame, a decision, or a place where nothing was seen.
 
-    ``n`` counts sightings over both directions.  ``t_shared_with`` is the ``n`` of the sighting whose stamp this one shares: the
-    frame was here at some time since then.  ``frame`` is what the tap captured, in base64.
+    ``n`` counts sightings over both directions.  ``t_shared_with`` is the ``n`` of the sighting whose
+    stamp this one shares: the frame was here at some time since then.  ``frame`` is what the tap
+    captured, in base64.
     ``observed`` False: expected here by position, but no evidence.
     """
 
@@ -179,7 +180,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A diagnosis.  ``rule`` names its sentence, ``facts`` fill it in any language; ``id`` is the fault catalogue's or "".
+    """A diagnosis.  ``rule`` names its sentence, ``facts`` fill it in; ``id`` is the fault catalogue's or "".
 
     ``evidence`` is a command and ``answer`` what it says; ``repair`` a command, "" when there is no single one.
     """
@@ -195,7 +196,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How it ended.  ``stopped_at`` is the step of the last hop that left evidence when the packet did not arrive.
+    """How it ended.  ``stopped_at`` is the step of the last hop that left evidence, None when it arrived.
 
     ``direction`` says which walk that was; ``icmp`` what an ICMP error said and who sent it.
     """
@@ -212,7 +213,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overhead:
-    """Round trips, first transmit to last receive at the source's own device, with and without taps.  None: not measured."""
+    """Round trips with and without taps, first transmit to last receive at the source's device; None: not measured."""
 
     rtt_traced_ns: int | None
     rtt_plain_ns: int | None

@@ -96,7 +96,7 @@ def _node_of(topology: Topology, netns: NetnsId, roles: Mapping[NetnsId, Role]) 
 
 
 def own_address(space: Namespace, family: int, *, node: bool) -> IPAddress | None:
-    """The address that stands for the namespace: a pod's own, a node's underlay address; None: it has none of this family.
+    """The address that stands for the namespace: a pod's own, a node's underlay address; None: none of this family.
 
     Of a node the tunnel's outer address is preferred, then any that is not on the tunnel or a bridge of pods.
     """

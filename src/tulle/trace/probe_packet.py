@@ -179,7 +179,7 @@ def _has_id(payload: bytes, probe: Probe) -> bool:
 
 
 def _is_answer(packet: IpPacket, carried: Udp | Tcp, probe: Probe) -> bool:
-    """From the port that was asked to the probe's.  Of the addresses one end is enough: NAT may have changed the other."""
+    """From the port that was asked to the probe's.  One matching address is enough: NAT may have changed the other."""
     if isinstance(carried, Udp) != (probe.protocol == "udp") or packet.protocol != probe.number:
         return False
     if isinstance(carried, Tcp) and carried.acknowledgement not in _acknowledgements(probe):

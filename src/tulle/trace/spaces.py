@@ -6,7 +6,7 @@ a moment, opens what it needs, and works from outside.  Descriptors close with t
 
 import ctypes
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ _HOME: Final = "/proc/thread-self/ns/net"
 
 
 @contextmanager
-def inside(descriptor: int) -> Iterator[None]:
+def inside(descriptor: int) -> Generator[None]:
     """Run the body with this *thread* in the namespace; comes home whatever happens.  Raises KernelError."""
     home = os.open(_HOME, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -34,13 +34,11 @@ def number(ordered: Sequence[Sighting], topology: Topology, places: Places) -> t
 def _numbered(sighting: Sighting, topology: Topology, places: Places) -> Numbered:
     device = topology.device(sighting.device)
     region = places.region(sighting.device.netns)
-    step, kind = _step(sighting, device, region, topology, places)
+    step, kind = _step(sighting, device, region, places)
     return Numbered(sighting, step, kind, region, device)
 
 
-def _step(
-    sighting: Sighting, device: Device | None, region: Region, topology: Topology, places: Places
-) -> tuple[str, HopKind]:
+def _step(sighting: Sighting, device: Device | None, region: Region, places: Places) -> tuple[str, HopKind]:
     if device is None:
         return "", "device"
     match region:
@@ -51,12 +49,12 @@ def _step(
         case "underlay":
             return "4", "underlay"
         case "source node":
-            return _leaving(sighting, device, topology, places)
+            return _leaving(sighting, device, places)
         case "target node":
-            return _arriving(sighting, device, topology, places)
+            return _arriving(sighting, device, places)
 
 
-def _leaving(sighting: Sighting, device: Device, topology: Topology, places: Places) -> tuple[str, HopKind]:
+def _leaving(sighting: Sighting, device: Device, places: Places) -> tuple[str, HopKind]:
     """On the node that the packet starts from; a pod of the same node is reached from here too."""
     if _leads_to(device, places.source):
         return "", "veth"
@@ -71,7 +69,7 @@ def _leaving(sighting: Sighting, device: Device, topology: Topology, places: Pla
     return "", _kind(device)
 
 
-def _arriving(sighting: Sighting, device: Device, topology: Topology, places: Places) -> tuple[str, HopKind]:
+def _arriving(sighting: Sighting, device: Device, places: Places) -> tuple[str, HopKind]:
     if _leads_to(device, places.target) and device.kind == "veth":
         return ("7", "veth") if sighting.outgoing else ("", "veth")
     if device.kind == "vxlan":
@@ -90,12 +88,10 @@ def _leads_to(device: Device, netns: int) -> bool:
 
 
 def _is_underlay(device: Device, places: Places) -> bool:
-    """A NIC, or a cable that ends at neither pod."""
-    return (
-        (device.kind != "bridge"
-        and not (_leads_to(device, places.source) or _leads_to(device, places.target)))
-        or (_leads_to(device, places.target) and places.target == places.target_node)
-    )
+    """A NIC, or a cable that ends at neither pod; to a target that is itself a node a cable may lead straight."""
+    if _leads_to(device, places.target):
+        return places.target == places.target_node
+    return device.kind != "bridge" and not _leads_to(device, places.source)
 
 
 def _kind(device: Device) -> HopKind:

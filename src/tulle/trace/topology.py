@@ -105,7 +105,7 @@ class Topology:
         return tuple(sorted(found - {netns}))
 
     def height(self, device: Device) -> int:
-        """How far up the stack a received frame meets this device: NIC or veth 0, a bridge on it 1, a VXLAN over that 2."""
+        """How far up the stack a received frame meets it: a NIC or veth 0, a bridge on that 1, a VXLAN over that 2."""
         return self._height(device, _DEEPEST)
 
     def _height(self, device: Device, left: int) -> int:

@@ -57,7 +57,6 @@ class Walk:
 
 def judge(
     topology: Topology,
-    places: Places,
     probe: Probe,
     request: Walk,
     reply: Walk,
