@@ -1,76 +1,305 @@
 """The plugin that the runtime executes, in Python: carry the call to the agent, and its answer back.
 
-``csrc/tulle_cni.c`` is the same in C; this one is its specification and its fall-back.  It is run
-as a single file (``python -I -S shim.py``), so it imports nothing of the package.
+``csrc/`` is the same in C; this one is its specification and its fall-back, and one contract suite
+runs on both.  It is run as a single file (``python -I -S shim.py``), so it imports nothing of the package.
+Without an agent, ADD and STATUS say so at once; DEL, CHECK and GC are done by the agent's own code in
+a process of its own, and a DEL that nobody can do now is left as a tombstone.  What only the binary
+does is to be the plugin of type ``loopback`` when it is called so.
 """
 
+import errno
 import json
 import os
+import select
 import socket
+import stat
 import struct
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn, cast
 
-SILENCE_S = 2.0
-STDIN_LIMIT = 1 << 20
-VERSIONS = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
-TRY_AGAIN, NOT_AVAILABLE = 11, 50
+VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+COMMANDS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION")
+STDIN_LIMIT, ENVIRONMENT_LIMIT, ANSWER_LIMIT, DEPTH_LIMIT = 1 << 20, 128 << 10, 4 << 20, 32
+STDIN_PATIENCE_S, SILENCE_S, TOTAL_S = 10.0, 2, 60
+BAD_ENVIRONMENT, IO_FAILURE, UNDECODABLE, TRY_AGAIN, NOT_AVAILABLE = 4, 5, 6, 11, 50
+
+SOCKET_FOLDER, SOCKET_NAME = ("run", "tulle"), "agent.sock"
+STATE, COMMAND_FILE, COMMAND_LIMIT = ("var", "lib", "tulle"), "cni-offline", 4096
+TOMBSTONES = (("var", "lib", "tulle", "tombstones"), ("run", "tulle", "tombstones"))
 
 
-def main() -> int:
+class Refused(Exception):
+    """What is answered instead of a result."""
+
+    def __init__(self, code: int, msg: str, details: str) -> None:
+        super().__init__(msg)
+        self.code, self.msg, self.details = code, msg, details
+
+
+class Absent(Exception):
+    """Nobody serves the socket, or nobody whom we trust."""
+
+
+class Silent(Exception):
+    """Somebody does, and gave no whole answer."""
+
+
+def main(argv: list[str]) -> int:
     """The exit code of one execution."""
     command = os.environ.get("CNI_COMMAND", "")
-    if not command:
-        print(f"tulle-cni: a CNI plugin, versions {', '.join(VERSIONS)}", file=sys.stderr)
+    if argv[1:] == ["--version"]:
+        print(f"tulle-cni {_own_version()}")
         return 0
-    stdin = sys.stdin.buffer.read(STDIN_LIMIT + 1)
-    path = os.path.join(os.environ.get("TULLE_ROOT") or "/", "run/tulle/agent.sock")
+    if not command:
+        print(f"tulle-cni {_own_version()}: a CNI plugin, versions {VERSIONS[0]} to {VERSIONS[-1]}", file=sys.stderr)
+        return 0
+    version = VERSIONS[-1]
     try:
-        code, stdout = _ask(path, stdin)
-    except OSError as error:
-        code, stdout = _without_agent(command, stdin, path, error)
-    sys.stdout.buffer.write(stdout)
+        if command not in COMMANDS:
+            raise Refused(BAD_ENVIRONMENT, "CNI_COMMAND", f"must be one of {', '.join(COMMANDS)}")
+        environment = _environment()
+        stdin = _read_stdin()
+        version = requested_version(stdin)
+        code, stdout = _answer(command, version, environment, stdin)
+    except Refused as refused:
+        error = {"cniVersion": version, "code": refused.code, "msg": refused.msg, "details": refused.details}
+        code, stdout = 1, _encoded(error)
+    try:
+        sys.stdout.buffer.write(stdout)
+        sys.stdout.buffer.flush()
+    except OSError:
+        os._exit(1)  # closed: nobody reads, and nothing is to be said at exit either
     return code
 
 
-def _ask(path: str, stdin: bytes) -> tuple[int, bytes]:
+def requested_version(stdin: bytes) -> str:
+    """The runtime's version, where it can be told and is supported; else our newest."""
+    try:
+        conf: object = json.loads(stdin.decode(errors="replace"), parse_constant=_refuse, parse_int=str)
+    except (ValueError, RecursionError):
+        return VERSIONS[-1]
+    if not isinstance(conf, dict) or _is_deep(cast("object", conf)):
+        return VERSIONS[-1]
+    wanted = cast("dict[str, object]", conf).get("cniVersion")
+    return wanted if isinstance(wanted, str) and wanted in VERSIONS else VERSIONS[-1]
+
+
+def _answer(command: str, version: str, environment: bytes, stdin: bytes) -> tuple[int, bytes]:
+    if command == "VERSION":
+        return 0, _encoded({"cniVersion": version, "supportedVersions": VERSIONS})
+    body = b"C" + environment + b"\0" + stdin
+    try:
+        root = os.open(os.environ.get("TULLE_ROOT") or "/", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        return _without_agent(command, None, body, error.strerror or "")
+    try:
+        reply = _ask(root, body)
+    except Absent as absent:
+        if command in {"DEL", "CHECK", "GC"}:
+            _run_offline(root, stdin)
+        return _without_agent(command, root, body, str(absent))
+    except Silent as silent:
+        return _without_agent(command, root, body, str(silent))
+    return reply[0], reply[1:]
+
+
+def _without_agent(command: str, root: int | None, body: bytes, reason: str) -> tuple[int, bytes]:
+    """What can be done all the same, and else what to tell the runtime."""
+    if command == "DEL" and root is not None and _leave_tombstone(root, body):
+        return 0, b""
+    folder = os.environ.get("TULLE_ROOT") or "/"
+    details = f"{folder if folder != '/' else ''}/run/tulle/agent.sock: {reason}: start tulled, or see its log"
+    raise Refused(NOT_AVAILABLE if command == "STATUS" else TRY_AGAIN, "the agent does not answer", details)
+
+
+# -- what the runtime gives ------------------------------------------------------------
+
+
+def _environment() -> bytes:
     names = [name for name in os.environ if name.startswith(("CNI_", "TULLE_"))]
-    strings = b"".join(os.fsencode(f"{name}={os.environ[name]}") + b"\0" for name in names)
-    body = b"C" + strings + b"\0" + stdin
+    found = b"".join(os.fsencode(f"{name}={os.environ[name]}") + b"\0" for name in names)
+    if len(found) > ENVIRONMENT_LIMIT:
+        raise Refused(BAD_ENVIRONMENT, "the environment", "more than 128 KiB of CNI_* and TULLE_*")
+    return found
+
+
+def _read_stdin() -> bytes:
+    found = b""
+    try:
+        while len(found) <= STDIN_LIMIT:
+            if not select.select([0], [], [], STDIN_PATIENCE_S)[0]:
+                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            more = os.read(0, STDIN_LIMIT + 1 - len(found))
+            if not more:
+                return found
+            found += more
+    except OSError as error:
+        raise Refused(IO_FAILURE, "stdin cannot be read", error.strerror or "") from None
+    raise Refused(UNDECODABLE, "stdin is not a network configuration", "more than 1 MiB")
+
+
+# -- the agent -------------------------------------------------------------------------
+
+
+def _ask(root: int, body: bytes) -> bytes:
+    """The agent's answer: exit code, then stdout.  Raises Absent, Silent."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(SILENCE_S)
-        sock.connect(path)
-        sock.sendall(struct.pack(">I", len(body)) + body)
-        (length,) = struct.unpack(">I", _exactly(sock, 4))
-        answer = _exactly(sock, length)
-    return answer[0], answer[1:]
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE_S, 0))
+        try:
+            _enter_folder(root)
+            sock.connect(SOCKET_NAME)
+        except BlockingIOError:
+            raise Silent("it is silent") from None
+        except OSError as error:
+            raise Absent(error.strerror or str(error)) from None
+        _, uid, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if not _is_trusted(uid):
+            raise Absent("served by another user")
+        try:
+            sock.sendall(struct.pack(">I", len(body)) + body)
+            return _receive_frame(sock, time.monotonic() + TOTAL_S)
+        except BlockingIOError:
+            raise Silent("it is silent") from None
+        except OSError as error:
+            raise Silent(error.strerror or str(error)) from None
 
 
-def _exactly(sock: socket.socket, size: int) -> bytes:
+def _receive_frame(sock: socket.socket, end: float) -> bytes:
+    """An empty frame says "still at work"."""
+    length = 0
+    while not length:
+        (length,) = struct.unpack(">I", _exactly(sock, 4, end))
+    if length > ANSWER_LIMIT:
+        raise Silent("its answer is too long")
+    return _exactly(sock, length, end)
+
+
+def _exactly(sock: socket.socket, size: int, end: float) -> bytes:
     parts = b""
     while len(parts) < size:
+        if time.monotonic() >= end:
+            raise Silent("it takes too long")
         part = sock.recv(size - len(parts))
         if not part:
-            raise OSError("the agent closed the connection")
+            raise Silent("it closed the connection")
         parts += part
     return parts
 
 
-def _without_agent(command: str, stdin: bytes, path: str, error: OSError) -> tuple[int, bytes]:
-    """What can be answered alone."""
-    if command == "VERSION":
-        return 0, _encoded({"cniVersion": _version(stdin), "supportedVersions": VERSIONS})
-    code = NOT_AVAILABLE if command == "STATUS" else TRY_AGAIN
-    details = f"nothing answers on {path}: {error.strerror or error}: start tulled"
-    answer = {"cniVersion": _version(stdin), "code": code, "msg": "the agent does not answer", "details": details}
-    return 1, _encoded(answer)
+def _enter_folder(root: int) -> None:
+    """Stand in the socket's folder: no path is longer than an address holds, and none is followed."""
+    folder = _walk(root, SOCKET_FOLDER)
+    os.fchdir(folder)
+    os.close(folder)
+    status = os.lstat(SOCKET_NAME)
+    if not stat.S_ISSOCK(status.st_mode) or not _is_trusted(status.st_uid):
+        raise Absent("not a socket of root's")
 
 
-def _version(stdin: bytes) -> str:
+# -- without an agent ------------------------------------------------------------------
+
+
+def _run_offline(root: int, stdin: bytes) -> None:
+    """Become the agent's own code, as the agent left word how to.  Returns only when there is nothing to run."""
     try:
-        wanted = json.loads(stdin or b"{}").get("cniVersion")
-    except (ValueError, AttributeError, RecursionError):
-        wanted = None
-    return wanted if wanted in VERSIONS else VERSIONS[-1]
+        words = _command(root)
+        again = os.memfd_create("cni-stdin")
+        os.write(again, stdin)
+        os.lseek(again, 0, os.SEEK_SET)
+        os.dup2(again, 0)
+        os.fchdir(root)
+        if words:
+            os.execv(words[0], words)  # noqa: S606  the words are the agent's own, in a file that only root writes
+    except OSError:
+        return
+
+
+def _command(root: int) -> list[bytes]:
+    folder = _walk(root, STATE)
+    file = os.open(COMMAND_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode) or not _is_trusted(status.st_uid) or status.st_mode & 0o022:
+        return []
+    words = os.read(file, COMMAND_LIMIT)
+    return words[:-1].split(b"\0") if words.startswith(b"/") and words.endswith(b"\0") else []
+
+
+def _leave_tombstone(root: int, body: bytes) -> bool:
+    """Keep the whole request for the agent: on disk, else at least until the next boot."""
+    now_ns = time.time_ns()
+    name = f"{now_ns // 10**9:011d}.{now_ns % 10**9:09d}-{os.getpid()}"
+    return any(_write_durably(root, place, name, body) for place in TOMBSTONES)
+
+
+def _write_durably(root: int, place: tuple[str, ...], name: str, body: bytes) -> bool:
+    try:
+        folder = _walk(root, place, make=True)
+        beside = f".{name}"
+        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        with open(file, "wb") as opened:
+            opened.write(body)
+            opened.flush()
+            os.fsync(file)
+        os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(beside, dir_fd=folder)
+        return False
+    return True
+
+
+# -- parts -----------------------------------------------------------------------------
+
+
+def _walk(root: int, parts: tuple[str, ...], *, make: bool = False) -> int:
+    """The folder at ``parts`` below ``root``: no link is followed, every owner is looked at.  Raises OSError."""
+    folder = os.dup(root)
+    for part in parts:
+        try:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, 0o700, dir_fd=folder)
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = inner
+        if not _is_trusted(os.fstat(folder).st_uid):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    return folder
+
+
+def _is_trusted(uid: int) -> bool:
+    return uid in {0, os.geteuid()}
+
+
+def _own_version() -> str:
+    text = (Path(__file__).parent.parent / "__init__.py").read_text()
+    return text.partition('__version__ = "')[2].partition('"')[0]
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(DEPTH_LIMIT):
+        level = [inner for outer in level for inner in _inner(outer)]
+    return any(isinstance(value, dict | list) for value in level)
+
+
+def _inner(outer: object) -> list[object]:
+    if isinstance(outer, dict):
+        return list(cast("dict[str, object]", outer).values())
+    return cast("list[object]", outer) if isinstance(outer, list) else []
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
 
 
 def _encoded(answer: object) -> bytes:
@@ -78,4 +307,4 @@ def _encoded(answer: object) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv))

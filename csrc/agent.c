@@ -1,0 +1,150 @@
+/* One question to the agent's socket.  A frame is a big-endian u32 length and that many bytes (src/tulle/wire/control.py). */
+#include "tulle_cni.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    SILENCE_S = 2,
+    TOTAL_S = 60,
+    ANSWER_LIMIT = 4 << 20,
+};
+
+static const char *const FOLDER[] = {"run", "tulle", NULL};
+static const char SOCKET_NAME[] = "agent.sock";
+
+struct line {
+    int fd;
+    time_t end;
+    const char *reason;
+};
+
+static time_t now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+/* 1: try again (a signal came); 0: the line is dead, and `reason` says why. */
+static int worth_retrying(struct line *line, ssize_t result) {
+    if (result < 0 && errno == EINTR && now_s() < line->end)
+        return 1;
+    if (result == 0)
+        line->reason = "it closed the connection";
+    else
+        line->reason = errno == EAGAIN || errno == EINTR ? "it is silent" : strerror(errno);
+    return 0;
+}
+
+static int send_all(struct line *line, const char *at, size_t size) {
+    while (size) {
+        ssize_t done = send(line->fd, at, size, MSG_NOSIGNAL);
+        if (done > 0) {
+            at += done;
+            size -= (size_t)done;
+        } else if (!worth_retrying(line, done)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int receive_all(struct line *line, char *at, size_t size) {
+    while (size) {
+        if (now_s() >= line->end) {
+            line->reason = "it takes too long";
+            return 0;
+        }
+        ssize_t done = recv(line->fd, at, size, 0);
+        if (done > 0) {
+            at += done;
+            size -= (size_t)done;
+        } else if (!worth_retrying(line, done)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* An empty frame says "still at work". */
+static int receive_frame(struct line *line, struct bytes *reply) {
+    uint32_t length = 0;
+    while (!length) {
+        if (!receive_all(line, (char *)&length, sizeof length))
+            return 0;
+    }
+    length = ntohl(length);
+    char *body = length <= ANSWER_LIMIT ? malloc(length) : NULL;
+    if (!body) {
+        line->reason = "its answer is too long";
+        return 0;
+    }
+    *reply = (struct bytes){body, length};
+    return receive_all(line, body, length);
+}
+
+static int ask(struct line *line, struct bytes body, struct bytes *reply) {
+    uint32_t length = htonl((uint32_t)body.size);
+    return send_all(line, (const char *)&length, sizeof length) && send_all(line, body.at, body.size) &&
+           receive_frame(line, reply);
+}
+
+static int peer_is_trusted(int fd) {
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) && is_trusted(peer.uid);
+}
+
+/* A socket in the folder that we stand in: no path is longer than an address holds, and none is followed. */
+static int connect_here(int fd) {
+    struct timeval patience = {.tv_sec = SILENCE_S};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, SOCKET_NAME, sizeof SOCKET_NAME);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    while (connect(fd, (struct sockaddr *)&address, sizeof address))
+        if (errno != EINTR)
+            return -1;
+    return 0;
+}
+
+static int enter_folder(int root, const char **reason) {
+    struct stat status;
+    int folder = walk(root, FOLDER, 0);
+    if (folder < 0 || fchdir(folder) || fstatat(folder, SOCKET_NAME, &status, AT_SYMLINK_NOFOLLOW)) {
+        *reason = strerror(errno);
+        return 0;
+    }
+    close(folder);
+    *reason = "not a socket of root's";
+    return S_ISSOCK(status.st_mode) && is_trusted(status.st_uid);
+}
+
+/* ABSENT: nobody is there; SILENT: somebody is, and gave no whole answer.  `reason` is for a person. */
+enum heard ask_agent(int root, struct bytes body, struct bytes *reply, const char **reason) {
+    if (!enter_folder(root, reason))
+        return ABSENT;
+    struct line line = {socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), now_s() + TOTAL_S, NULL};
+    if (line.fd < 0 || connect_here(line.fd)) {
+        *reason = errno == EAGAIN ? "it is silent" : strerror(errno);
+        return errno == EAGAIN ? SILENT : ABSENT;
+    }
+    if (!peer_is_trusted(line.fd)) {
+        *reason = "served by another user";
+        return ABSENT;
+    }
+    int whole = ask(&line, body, reply);
+    *reason = line.reason;
+    close(line.fd);
+    return whole ? ANSWERED : SILENT;
+}

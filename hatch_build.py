@@ -1,0 +1,95 @@
+"""The wheel's build hook: compile the CNI plugin (csrc/) into src/tulle/bin/tulle-cni, static and hardened.
+
+Without a C compiler or a static libc the build says so in one line and goes on: the plugin in Python
+(``src/tulle/cni/shim.py``) does the same, more slowly.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+BINARY: Final = Path("src/tulle/bin/tulle-cni")
+WARNINGS: Final = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wformat=2")
+HARDENED: Final = ("-std=c11", "-O2", "-s", "-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2")
+LINKED: Final = ("-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack")
+SHAPES: Final = (("-fPIE", "-static-pie"), ("-fno-pie", "-static"))
+"""Best first: a libc without start-up code for static-pie still makes the other."""
+
+
+class CniPluginHook(BuildHookInterface[Any]):
+    """Compiles before the wheel is packed, also for an editable install."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add the binary, and with it the platform's tag.  ``version`` is "standard" or "editable"."""
+        root = Path(self.root)
+        reason = build(root)
+        if reason:
+            self.app.display_warning(f"tulle-cni: not compiled ({reason}): the plugin in Python takes its place")
+        elif version != "editable":
+            build_data["tag"] = f"py3-none-{_platform()}"
+            build_data["pure_python"] = False
+
+
+def build(root: Path) -> str:
+    """Compile, and put in place by renaming, since the old one may run; "" or why it was not possible."""
+    target = root / BINARY
+    reason = "no C compiler: install gcc or musl-gcc, or set CC"
+    for compiler in _compilers():
+        for shape in SHAPES:
+            reason = _compile(root, compiler, shape, target)
+            if not reason:
+                return ""
+    target.unlink(missing_ok=True)  # one of an earlier build would be another version
+    return reason
+
+
+def _compile(root: Path, compiler: list[str], shape: tuple[str, ...], target: Path) -> str:
+    target.parent.mkdir(exist_ok=True)
+    version = f'-DTULLE_VERSION="{_version(root)}"'
+    sources = sorted(map(str, (root / "csrc").glob("*.c")))
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        made = Path(folder) / target.name
+        command = [*compiler, *WARNINGS, *HARDENED, *shape, *LINKED, version, "-o", str(made), *sources]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            return f"{compiler[0]}: {error.strerror}"
+        if done.returncode != 0:
+            return f"{compiler[0]}: {_last_line(done.stderr)}"
+        made.chmod(0o755)
+        made.rename(target)
+    return ""
+
+
+def _compilers() -> Iterator[list[str]]:
+    """$CC alone when it is set; else what there is, the smallest libc first."""
+    chosen = shlex.split(os.environ.get("CC", ""))
+    if chosen:
+        yield chosen
+        return
+    for name in ("musl-gcc", "cc", "gcc"):
+        if shutil.which(name):
+            yield [name]
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["failed"])[-1]
+
+
+def _version(root: Path) -> str:
+    found = re.search(r'__version__ = "([^"]+)"', (root / "src/tulle/__init__.py").read_text())
+    return found[1] if found else "unknown"
+
+
+def _platform() -> str:
+    """The machine's tag without a libc in it: the binary is static, the rest is Python."""
+    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
