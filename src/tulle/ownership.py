@@ -80,7 +80,8 @@ class NodeOwnership:
         return frozenset(
             obj.mac
             for obj in observed
-            if isinstance(obj, Neighbor) and obj.mac is not None and self._neighbor(obj) is Standing.OURS
+            if isinstance(obj, Neighbor) and obj.mac is not None and obj.mac not in self.macs
+            if self._neighbor(obj) is Standing.OURS
         )
 
     def _link(self, link: Link) -> Standing:

@@ -1,17 +1,15 @@
 """One running node: the parts that the daemon's tasks share, and what they report together."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from tulle.agent.control import CniHandler
 from tulle.agent.identity import Identity
 from tulle.agent.keeper import LeaseKeeper
 from tulle.agent.options import AgentOptions
 from tulle.agent.reconciler import Reconciler
 from tulle.agent.status import NodeStatus
 from tulle.cni.attach import PodNetwork
-from tulle.cni.server import CniServer
-from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.port import Kernel
 from tulle.plan.desired import pod_mtu
 from tulle.plan.intent import Intent
@@ -24,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    """The agent's parts.  The only mutable state here is whether the store answers."""
+    """The agent's parts.  The only mutable state here is how the store and the disk are."""
 
     options: AgentOptions
     clock: Clock
@@ -37,7 +35,9 @@ class Node:
     identity: Identity
     started_ns: int
     pid: int
-    store_reachable: bool = field(default=True)
+    store_reachable: bool = True
+    file_problem: str | None = None
+    """Why ``subnet.env`` could not be written; None when it could."""
 
     def store_answers(self, reachable: bool, reason: str = "") -> None:
         """Note whether the store answers; say so when that changes."""
@@ -48,9 +48,12 @@ class Node:
     def status(self) -> NodeStatus:
         """Everything, now."""
         reconciler = self.reconciler
+        report = reconciler.report
+        if self.file_problem is not None:
+            report = replace(report, problems=(*report.problems, self.file_problem))
         return NodeStatus(
             intent=reconciler.intent,
-            report=reconciler.report,
+            report=report,
             converged=reconciler.converged,
             node_id=self.identity.node_id,
             store=self.options.store_url,
@@ -60,21 +63,31 @@ class Node:
             pid=self.pid,
         )
 
-    def cni_handler(self) -> CniHandler:
-        """What the control socket calls for plugin executions."""
-        return CniServer(self.kernel, LinuxKernel.open, self.options.paths.networks, self.pod_network).handle
-
     def pod_network(self) -> PodNetwork | None:
         """What pods of this node need to know; None before the node has taken its place."""
-        inputs = self.reconciler.intent.desired.inputs
-        if not self.reconciler.report.passes:
+        if not self.reconciler.in_place:
             return None
+        inputs = self.reconciler.intent.desired.inputs
         return PodNetwork(subnet=inputs.own.subnet, subnet6=inputs.own.subnet6, mtu=pod_mtu(inputs))
 
-    def write_subnet_env(self, intent: Intent) -> None:
-        """Keep flannel's file true, written only when it differs."""
-        content = format_subnet_env(subnet_env(intent, self.options.settings.ip_masq))
+    def after_pass(self, intent: Intent) -> None:
+        """Keep flannel's file true once the node is in place, written only when it differs.
+
+        A disk that takes nothing is reported, and tried again after the next pass.
+        """
+        if not self.reconciler.in_place:
+            return
         path = self.options.subnet_env
+        try:
+            self._write_if_changed(path, format_subnet_env(subnet_env(intent, self.options.settings.ip_masq)))
+            problem = None
+        except OSError as error:
+            problem = f"{path}: {error.strerror or error}"
+        if problem is not None and problem != self.file_problem:
+            log.warning("not written: %s", problem)
+        self.file_problem = problem
+
+    def _write_if_changed(self, path: Path, content: bytes) -> None:
         if self.files.read(path) != content:
             self.files.replace(path, content)
             log.info("wrote %s", path)

@@ -9,6 +9,7 @@ from tulle.plan.desired import Settings
 
 LEASE_TTL_S: Final = 86_400.0
 RENEW_MARGIN_S: Final = 3_600.0
+AUDIT_PERIOD_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class AgentOptions:
     settings: Settings = Settings()
     lease_ttl_s: float = LEASE_TTL_S
     renew_margin_s: float = RENEW_MARGIN_S
+    audit_period_s: float = AUDIT_PERIOD_S
 
     @property
     def paths(self) -> Paths:

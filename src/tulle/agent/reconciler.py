@@ -2,86 +2,77 @@
 
 Events never carry work here, only dirty keys: a pass takes all that is dirty, observes that
 part of the kernel, plans, applies, and remembers what failed for its retry.  An audit is the
-same pass over every key.  Decisions live in ``plan``; this module only keeps time and order.
+same pass over every key, planned in slices.  Decisions live in ``plan``; this module only keeps
+time and order.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from errno import EOPNOTSUPP
 from typing import Final
 
-from tulle.agent.status import PassReport
+from tulle.agent.options import AUDIT_PERIOD_S
+from tulle.agent.report import Pass, PassReport, after_pass, announce
+from tulle.agent.retries import Retries
 from tulle.errors import ConfigError, KernelError, Unsupported
 from tulle.kernel.port import Kernel
-from tulle.model.change import Outcome, Plan
+from tulle.model.change import Create, Outcome, Plan
 from tulle.model.lease import Lease, LeaseEvent
-from tulle.model.network import Host, IPNetwork
-from tulle.model.objects import (
-    ChainAcceptKey,
-    KernelObject,
-    NftTableKey,
-    ObjectKey,
-    RouteKey,
-    SysctlKey,
-)
+from tulle.model.network import Host
+from tulle.model.objects import ChainAcceptKey, Link, NftTableKey, ObjectKey, device_of
 from tulle.model.state import KernelState, Scope
 from tulle.ownership import NodeOwnership
-from tulle.plan.desired import node_ownership, tunnels
+from tulle.plan.desired import node_objects, node_ownership, tunnels
 from tulle.plan.diff import diff
 from tulle.plan.intent import Intent
-from tulle.plan.text import format_object, format_step
-from tulle.plan.underlay import UnderlayWish, choose_underlay, connected_prefixes
+from tulle.plan.slices import joined, slices
+from tulle.plan.underlay import UnderlayWish, host_facts
 from tulle.seams import Clock, Random
 
 log = logging.getLogger(__name__)
 
-AUDIT_PERIOD_S: Final = 10.0
-RETRY_FIRST_S: Final = 1.0
-RETRY_LAST_S: Final = 60.0
+PAUSE_AFTER_ERROR_S: Final = 1.0
 NS: Final = 1_000_000_000
+_RULES: Final = (NftTableKey, ChainAcceptKey)
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """A key whose last step failed, and when it is tried again (CLOCK_BOOTTIME)."""
+async def observe_host(kernel: Kernel, wish: UnderlayWish, own_devices: frozenset[str]) -> tuple[Host, KernelState]:
+    """The facts that decisions depend on, before there is a lease, and the state that they were read from.
 
-    attempt: int
-    due_ns: int
-
-
-async def observe_host(
-    kernel: Kernel, wish: UnderlayWish, own_devices: frozenset[str], own_subnets: tuple[IPNetwork, ...] = ()
-) -> tuple[Host, KernelState]:
-    """Read the facts that decisions depend on.
-
-    Prefixes on ``own_devices`` and inside ``own_subnets`` (the pods' bridge) are ours, not the host's.
-    Raises ConfigError when no underlay fits, KernelError.
+    Prefixes on ``own_devices`` are ours, not the host's.  Raises ConfigError when no underlay fits, KernelError.
     """
     observed = await kernel.observe(Scope.all())
-    underlay = choose_underlay(observed, wish)
-    chains = await kernel.dropping_chains()
-    connected = connected_prefixes(observed, own_devices, own_subnets)
-    return Host(underlay=underlay, connected=connected, dropping_chains=chains), observed
+    return host_facts(observed, wish, own_devices, (), await kernel.dropping_chains()), observed
 
 
 class Reconciler:
     """Holds the intent and converges the kernel towards it.  One instance, one task (``run``)."""
 
-    def __init__(self, kernel: Kernel, clock: Clock, random: Random, wish: UnderlayWish, intent: Intent) -> None:
-        self._kernel, self._clock, self._random, self._wish = kernel, clock, random, wish
-        self._intent = intent
+    def __init__(
+        self,
+        kernel: Kernel,
+        clock: Clock,
+        random: Random,
+        wish: UnderlayWish,
+        intent: Intent,
+        audit_period_s: float = AUDIT_PERIOD_S,
+    ) -> None:
+        self._kernel, self._clock, self._wish = kernel, clock, wish
+        self._intent, self._audit_period_ns = intent, int(audit_period_s * NS)
         self._tunnels = frozenset(tunnels(intent.desired.inputs.config))
         self._intended = Scope()  # dirty because the intent changed
         self._drifted = Scope()  # dirty because the kernel changed, or might have
+        self._chains_are_dirty = False
         self._wake = asyncio.Event()
         self._passed = asyncio.Event()
-        self._retries: dict[ObjectKey, Retry] = {}
+        self._retries = Retries(clock, random)
         self._report = PassReport()
+        self._problems: dict[str, str] = {}
         self._audit_due_ns = 0
-        self._host_is_dirty = False
-        self.on_converged: Callable[[Intent], None] = lambda _: None
+        self.on_pass: Callable[[Intent], None] = lambda _: None
 
     @property
     def intent(self) -> Intent:
@@ -97,6 +88,15 @@ class Reconciler:
         settled = not self._intended and not self._drifted and not self._report.failures
         return self._intent.book.synced and self._report.passes > 0 and settled
 
+    @property
+    def in_place(self) -> bool:
+        """Does the node's own part stand, whatever became of single peers?  From then on pods can be served."""
+        if not self._report.passes:
+            return False
+        own = {obj.key for obj in node_objects(self._intent.desired.inputs)}
+        failed = {outcome.step.key for outcome in self._report.failures}
+        return own.isdisjoint(failed | {conflict.key for conflict in self._report.conflicts})
+
     # -- what happened ----------------------------------------------------------------
 
     def lease_event(self, event: LeaseEvent) -> None:
@@ -109,12 +109,11 @@ class Reconciler:
 
     def kernel_changed(self, scope: Scope) -> None:
         """The kernel says that somebody changed something; what can't matter to us is dropped here."""
-        wanted = self._intent.desired
-        if scope.everything or self._touches_host(scope):
-            self._host_is_dirty = True
-        relevant = self._relevant(scope, wanted.state)
-        if relevant or self._host_is_dirty:
-            self._drifted |= relevant
+        rules = scope.everything or any(isinstance(key, _RULES) for key in scope.keys)
+        self._chains_are_dirty = self._chains_are_dirty or rules
+        relevant = self._relevant(scope)
+        self._drifted |= relevant
+        if relevant or rules:
             self._wake.set()
 
     async def wait_until(self, condition: Callable[["Reconciler"], bool], timeout_s: float) -> bool:
@@ -129,31 +128,36 @@ class Reconciler:
     # -- the loop ---------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Converge on every change, on retries when they are due, and on everything at each audit."""
-        self._audit_due_ns = self._clock.boottime_ns() + int(AUDIT_PERIOD_S * NS)
+        """Converge on every change, on retries when they are due, and on everything at each audit.
+
+        Raises Unsupported: the first pass shows that this kernel lacks the backend's device.
+        """
+        self._audit_due_ns = self._clock.boottime_ns() + self._audit_period_ns
         while True:
             await self._sleep_until_needed()
             if not self._intent.book.synced:
                 continue
             try:
                 await self._converge()
-            except (KernelError, Unsupported, ConfigError) as error:
-                self._note_problem(str(error))
-                await self._clock.sleep(RETRY_FIRST_S)
+            except (KernelError, Unsupported) as error:
+                self._set_problem("kernel", str(error))
+                await self._clock.sleep(PAUSE_AFTER_ERROR_S)
                 self._drifted |= Scope.all()
+            self._check_support()
             self._passed.set()
             self._passed = asyncio.Event()
 
     async def dry_run(self, observed: KernelState | None = None) -> Plan:
         """What a pass over everything would do now; ``observed``: as if the kernel held just that."""
         wanted = self._intent.desired.state
-        scope = Scope.all(wanted.objects)
+        scope = Scope.all().including(wanted)
         if observed is None:
             observed = await self._kernel.observe(scope)
-        return diff(wanted, observed, self._ownership(observed), scope)
+        return await self._plan(wanted, observed, scope)
 
     async def _sleep_until_needed(self) -> None:
-        due_ns = min([self._audit_due_ns, *(retry.due_ns for retry in self._retries.values())])
+        retry_ns = self._retries.next_due_ns
+        due_ns = self._audit_due_ns if retry_ns is None else min(self._audit_due_ns, retry_ns)
         pause_s = max(0.0, (due_ns - self._clock.boottime_ns()) / NS)
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
@@ -163,51 +167,82 @@ class Reconciler:
 
     def _collect_what_is_due(self) -> None:
         now = self._clock.boottime_ns()
-        due = [key for key, retry in self._retries.items() if retry.due_ns <= now]
-        self._drifted |= Scope.of(due)
-        for key in due:  # if it fails again it comes back; until then it is not due
-            self._retries[key] = replace(self._retries[key], due_ns=now + int(RETRY_LAST_S * NS))
+        self._drifted |= self._retries.take_due(now)
         if now >= self._audit_due_ns:
-            self._audit_due_ns = now + int(AUDIT_PERIOD_S * NS)
+            self._audit_due_ns = now + self._audit_period_ns
             self._adopt(self._intent.after_time(now))
             self._drifted |= Scope.all()
-            self._host_is_dirty = True
+            self._chains_are_dirty = True
 
     async def _converge(self) -> None:
         """One pass over all that is dirty."""
         started = self._clock.boottime_ns()
-        if self._host_is_dirty:
-            await self._refresh_host()
+        if self._chains_are_dirty:
+            await self._refresh_chains()
         intended, drifted = self._intended, self._drifted
-        self._intended = self._drifted = Scope()
         if not intended and not drifted:
             return
+        self._intended = self._drifted = Scope()
         wanted = self._intent.desired.state
         scope = (intended | drifted).including(wanted)
         try:
             observed = await self._kernel.observe(scope)
-            plan = diff(wanted, observed, self._ownership(observed), scope)
+            if scope.everything and self._refresh_host(observed):
+                return  # all is dirty now: the next pass plans for the host as it is
+            plan = await self._plan(wanted, observed, scope)
             outcomes = await self._kernel.apply(plan) if plan else ()
         except BaseException:
             self._intended |= intended
             self._drifted |= drifted
             raise
-        self._record(plan, outcomes, scope, intended, self._clock.boottime_ns() - started)
+        elapsed_ns = self._clock.boottime_ns() - started
+        self._record(Pass(looked_at=scope, intended=intended, plan=plan, outcomes=outcomes, elapsed_ns=elapsed_ns))
 
-    async def _refresh_host(self) -> None:
-        """Look at the underlay and at foreign chains again; a change makes everything dirty."""
-        self._host_is_dirty = False
-        before = self._intent.desired.inputs.host
+    async def _plan(self, wanted: KernelState, observed: KernelState, scope: Scope) -> Plan:
+        """``diff`` over ``scope``; over everything in slices, between which others run."""
+        judge = self._ownership(observed)
+        if not scope.everything:
+            return diff(wanted, observed, judge, scope)
+        plans: list[Plan] = []
+        for part in slices(wanted, observed):
+            plans.append(diff(part.desired, part.observed, judge))
+            await asyncio.sleep(0)
+        return joined(plans, wanted)
+
+    # -- the host ---------------------------------------------------------------------
+
+    async def _refresh_chains(self) -> None:
+        """Look at foreign forward chains again; a change makes everything dirty."""
+        self._chains_are_dirty = False
         try:
-            own_subnets = self._intent.desired.inputs.own.subnets
-            host, _ = await observe_host(self._kernel, self._wish, self._tunnels, own_subnets)
+            chains = await self._kernel.dropping_chains()
+        except BaseException:
+            self._chains_are_dirty = True
+            raise
+        host = self._intent.desired.inputs.host
+        self._host_is(replace(host, dropping_chains=chains))
+
+    def _refresh_host(self, observed: KernelState) -> bool:
+        """Judge the underlay again; True when the host is another one now."""
+        inputs = self._intent.desired.inputs
+        try:
+            host = host_facts(observed, self._wish, self._tunnels, inputs.own.subnets, inputs.host.dropping_chains)
         except ConfigError as error:
-            self._note_problem(f"underlay: {error}")
-            return  # keep what we had: a flapping NIC is not a reason to withdraw peers
-        self._clear_problem()
-        if host != before:
-            log.info("host changed: %s", host)
-            self._adopt(self._intent.after_host(host))
+            self._set_problem("underlay", str(error))
+            return False  # keep what we had: a flapping NIC is not a reason to withdraw peers
+        self._set_problem("underlay", None)
+        return self._host_is(host)
+
+    def _host_is(self, host: Host) -> bool:
+        before = self._intent.desired.inputs.host
+        if host == before:
+            return False
+        if host.underlay != before.underlay:
+            log.info("underlay: %s", host.underlay)
+        for chain in set(host.dropping_chains) - set(before.dropping_chains):
+            log.warning("forward chain %s %s %s drops by policy", chain.family, chain.table, chain.chain)
+        self._adopt(self._intent.after_host(host))
+        return True
 
     # -- bookkeeping ------------------------------------------------------------------
 
@@ -222,94 +257,51 @@ class Reconciler:
         judge = node_ownership(config, self._intent.seen_macs)
         return replace(judge, macs=judge.macs | judge.recognised_macs(observed))
 
-    def _touches_host(self, scope: Scope) -> bool:
-        underlay = self._intent.desired.inputs.host.underlay.device
-        firewall = any(isinstance(key, NftTableKey | ChainAcceptKey) for key in scope.keys)
-        return firewall or underlay in scope.devices or (bool(scope.devices) and self._lacks_underlay())
-
-    def _lacks_underlay(self) -> bool:
-        return any(problem.startswith("underlay:") for problem in self._report.problems)
-
-    def _relevant(self, scope: Scope, wanted: KernelState) -> Scope:
-        if scope.everything:
-            return scope
-        keys = {key for key in scope.keys if key in wanted or self._lives_on_tunnel(key)}
-        if any(isinstance(key, NftTableKey | ChainAcceptKey) for key in scope.keys):
-            keys |= {key for key in wanted.objects if isinstance(key, NftTableKey | ChainAcceptKey)}
+    def _relevant(self, scope: Scope) -> Scope:
+        if scope.everything or self._touches_host(scope):
+            return Scope.all()
+        wanted = self._intent.desired.state
+        keys = {key for key in scope.keys if key in wanted or device_of(key) in self._tunnels}
+        if any(isinstance(key, _RULES) for key in scope.keys):
+            keys |= self._own_rules()
         return Scope.of(keys, scope.devices & self._tunnels)
 
-    def _lives_on_tunnel(self, key: ObjectKey) -> bool:
-        if isinstance(key, RouteKey | SysctlKey | NftTableKey | ChainAcceptKey):
-            return False
-        return (key.device if hasattr(key, "device") else "") in self._tunnels
+    def _own_rules(self) -> set[ObjectKey]:
+        """Our table and our accepts: which of them an announcement is about is not worth decoding."""
+        own = node_objects(self._intent.desired.inputs)
+        return {obj.key for obj in own if isinstance(obj.key, _RULES)}
 
-    def _record(
-        self, plan: Plan, outcomes: tuple[Outcome, ...], scope: Scope, intended: Scope, elapsed_ns: int
-    ) -> None:
-        failures = tuple(outcome for outcome in outcomes if outcome.error is not None)
-        repairs = [o for o in outcomes if o.error is None and not _named_by(intended, o.step.key)]
-        for outcome in repairs:
-            log.info("repaired: %s", "; ".join(format_step(outcome.step)))
-        self._schedule_retries(plan, failures, scope)
-        before = self._report
-        conflicts = tuple(c for c in before.conflicts if not _named_by(scope, c.key)) + plan.conflicts
-        strangers = plan.strangers if scope.everything else _joined(before.strangers, plan.strangers)
-        _announce(before, conflicts, strangers, failures)
-        self._report = replace(
-            before,
-            passes=before.passes + 1,
-            steps=before.steps + len(outcomes),
-            repairs=before.repairs + len(repairs),
-            last_pass_ns=elapsed_ns,
-            conflicts=conflicts,
-            strangers=strangers,
-            failures=tuple(o for o in before.failures if not _named_by(scope, o.step.key)) + failures,
-        )
-        if self.converged:
-            self.on_converged(self._intent)
+    def _touches_host(self, scope: Scope) -> bool:
+        """Is it about the underlay, or, while that is missing, about any device?"""
+        underlay = self._intent.desired.inputs.host.underlay.device
+        return underlay in scope.devices or (bool(scope.devices) and "underlay" in self._problems)
 
-    def _schedule_retries(self, plan: Plan, failures: tuple[Outcome, ...], scope: Scope) -> None:
-        failed = {outcome.step.key for outcome in failures} | {conflict.key for conflict in plan.conflicts}
-        for key in [key for key in self._retries if _named_by(scope, key) and key not in failed]:
-            del self._retries[key]
-        for key in failed:
-            attempt = self._retries[key].attempt + 1 if key in self._retries else 0
-            delay_s = min(RETRY_LAST_S, RETRY_FIRST_S * 2**attempt)
-            jitter = 0.75 + self._random.below(500) / 1000
-            self._retries[key] = Retry(attempt, self._clock.boottime_ns() + int(delay_s * jitter * NS))
+    def _record(self, done: Pass) -> None:
+        conflicts = (conflict.key for conflict in done.plan.conflicts)
+        self._retries.settle(done.looked_at, [*(outcome.step.key for outcome in done.failures), *conflicts])
+        before, self._report = self._report, after_pass(self._report, done)
+        announce(before, self._report, done)
+        self._set_problem("kernel", None)
+        self.on_pass(self._intent)
 
-    def _note_problem(self, problem: str) -> None:
-        if problem not in self._report.problems:
-            log.warning("%s", problem)
-        self._report = replace(self._report, problems=(problem,))
+    def _check_support(self) -> None:
+        """A kernel that cannot make the device at the start will not learn it: better said at once."""
+        if self._report.passes != 1:
+            return
+        for outcome in self._report.failures:
+            if outcome.error is not None and outcome.error.errno == EOPNOTSUPP and _makes_a_link(outcome):
+                raise Unsupported("VXLAN", "load the module vxlan, or enable CONFIG_VXLAN")
 
-    def _clear_problem(self) -> None:
-        if self._report.problems:
-            log.info("over: %s", "; ".join(self._report.problems))
-        self._report = replace(self._report, problems=())
+    def _set_problem(self, about: str, problem: str | None) -> None:
+        """Note what keeps the node from being ready, or that it is over; said when it changes."""
+        before = self._problems.pop(about, None)
+        if problem is not None:
+            self._problems[about] = f"{about}: {problem}"
+        now = self._problems.get(about)
+        if now != before:
+            log.warning("%s", now if now is not None else f"over: {before}")
+        self._report = replace(self._report, problems=tuple(self._problems.values()))
 
 
-def _named_by(scope: Scope, key: ObjectKey) -> bool:
-    return scope.everything or key in scope.keys
-
-
-def _joined(before: tuple[KernelObject, ...], now: tuple[KernelObject, ...]) -> tuple[KernelObject, ...]:
-    known = {obj.key: obj for obj in (*before, *now)}
-    return tuple(known.values())
-
-
-def _announce(
-    before: PassReport,
-    conflicts: tuple[object, ...],
-    strangers: tuple[KernelObject, ...],
-    failures: tuple[Outcome, ...],
-) -> None:
-    """Log what is new, once: a steady state is silent, good or bad."""
-    for conflict in set(conflicts) - set(before.conflicts):
-        log.warning("conflict: %s", conflict)
-    for stranger in set(strangers) - set(before.strangers):
-        log.warning("foreign object on a link of ours, kept: %s", format_object(stranger))
-    known = {str(outcome.error) for outcome in before.failures}
-    for outcome in failures:
-        if str(outcome.error) not in known:
-            log.warning("failed, will be tried again: %s", outcome.error)
+def _makes_a_link(outcome: Outcome) -> bool:
+    return isinstance(outcome.step, Create) and isinstance(outcome.step.obj, Link)

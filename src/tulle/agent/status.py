@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
-from tulle.model.change import Conflict, Outcome, Plan
+from tulle.agent.report import PassReport
+from tulle.model.change import Plan
 from tulle.model.network import DroppingChain
-from tulle.model.objects import ChainAcceptKey, KernelObject
+from tulle.model.objects import ChainAcceptKey
 from tulle.plan.intent import Intent
 from tulle.plan.text import format_object, format_plan
 
@@ -15,21 +16,6 @@ STATUS_SCHEMA = "tulle.status/1"
 PLAN_SCHEMA = "tulle.plan/1"
 
 JsonObject = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassReport:
-    """What the last passes left behind.  Counters run since the start of the daemon."""
-
-    passes: int = 0
-    steps: int = 0
-    repairs: int = 0
-    last_pass_ns: int = 0
-    conflicts: tuple[Conflict, ...] = ()
-    strangers: tuple[KernelObject, ...] = ()
-    failures: tuple[Outcome, ...] = ()
-    problems: tuple[str, ...] = ()
-    """One line each: what keeps the node from being ready, beyond failed steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +75,19 @@ def status_json(status: NodeStatus) -> JsonObject:
         "repairs": report.repairs,
         "last_pass_ns": report.last_pass_ns,
         **status.extra,
+    }
+
+
+def starting_json(waits_for: str, store: str, started_ns: int, pid: int) -> JsonObject:
+    """``tulle.status/1`` of an agent that has no lease yet, and why."""
+    return {
+        "schema": STATUS_SCHEMA,
+        "state": "starting",
+        "converged": False,
+        "pid": pid,
+        "started_ns": started_ns,
+        "store": {"url": store},
+        "problems": [waits_for],
     }
 
 

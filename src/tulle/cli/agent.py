@@ -6,20 +6,25 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from tulle.agent.options import AgentOptions
+from tulle.agent.options import AUDIT_PERIOD_S, AgentOptions
 from tulle.errors import EXIT_YES, ConfigError, TulleError
 from tulle.plan.desired import Settings
 
+if TYPE_CHECKING:
+    Parsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # argparse's name
+
 DESCRIPTION = "Be this node's agent: hold a lease, and keep the kernel's overlay state true."
+SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 1.0, 86_400.0
 BOOLEANS = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: "Parsers") -> None:
     parser = subparsers.add_parser("agent", help="run the node agent", description=DESCRIPTION)
     add_arguments(parser)
     parser.set_defaults(run=run)
@@ -35,9 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--public-ip", metavar="IP", help="IPv4 address that other nodes send to")
     parser.add_argument("--public-ipv6", metavar="IP", help="IPv6 address that other nodes send to")
     parser.add_argument("--subnet-file", metavar="PATH", help="where to write subnet.env")
-    parser.add_argument("--ip-masq", **_boolean(default="false"), help="masquerade what leaves the overlay")
+    _add_boolean(parser, "--ip-masq", default=False, text="masquerade what leaves the overlay")
+    accept = "accept the overlay's traffic in forward chains"
+    _add_boolean(parser, "--iptables-forward-rules", default=True, text=accept)
     parser.add_argument(
-        "--iptables-forward-rules", **_boolean(default="true"), help="accept the overlay's traffic in forward chains"
+        "--audit-period",
+        metavar="SECONDS",
+        default=f"{AUDIT_PERIOD_S:g}",
+        help="how often everything is compared with the kernel (default: %(default)s)",
     )
     parser.add_argument("--log-file", metavar="PATH", help="append the log to PATH instead of stderr")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more")
@@ -65,6 +75,7 @@ def options_from(args: argparse.Namespace, environment: Mapping[str, str]) -> Ag
             ip_masq=_truth("--ip-masq", args.ip_masq),
             forward_rules=_truth("--iptables-forward-rules", args.iptables_forward_rules),
         ),
+        audit_period_s=_seconds("--audit-period", args.audit_period),
     )
 
 
@@ -88,7 +99,7 @@ async def run_until_signalled(options: AgentOptions) -> None:
         with suppress(asyncio.CancelledError):
             await run_agent(options)
     except BaseExceptionGroup as group:
-        errors = _leaves(group)
+        errors = list(_leaves(group))
         known = [error for error in errors if isinstance(error, TulleError)]
         if known and len(known) == len(errors):
             raise known[0] from group
@@ -100,24 +111,29 @@ async def run_until_signalled(options: AgentOptions) -> None:
 
 def start_logging(verbose: int, path: str | None = None) -> None:
     """One line per transition on stderr or in a file; a steady state is silent."""
+    handler = logging.FileHandler(path) if path else logging.StreamHandler(sys.stderr)
     logging.basicConfig(
         format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
         level=logging.DEBUG if verbose else logging.INFO,
-        **({"filename": path} if path else {"stream": sys.stderr}),
+        handlers=[handler],
         force=True,
     )
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Sequence[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+        yield from _leaves(inner)
 
 
-def _boolean(default: str) -> dict[str, object]:
+def _add_boolean(parser: argparse.ArgumentParser, flag: str, *, default: bool, text: str) -> None:
     """A Go-style boolean flag: ``--x`` is true, ``--x=false`` is false."""
-    return {"nargs": "?", "const": "true", "default": default, "metavar": "true|false"}
+    word = "true" if default else "false"
+    parser.add_argument(
+        flag, nargs="?", const="true", default=word, metavar="true|false", help=f"{text} (default: {word})"
+    )
 
 
 def _truth(flag: str, text: str) -> bool:
@@ -125,6 +141,18 @@ def _truth(flag: str, text: str) -> bool:
         return BOOLEANS[text.lower()]
     except KeyError:
         raise ConfigError(f"{flag} {text}", "must be true or false") from None
+
+
+def _seconds(flag: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not SHORTEST_PERIOD_S <= value <= LONGEST_PERIOD_S:
+        raise ConfigError(
+            f"{flag} {text}", f"must be a number of seconds from {SHORTEST_PERIOD_S:g} to {LONGEST_PERIOD_S:g}"
+        )
+    return value
 
 
 def _ipv4(flag: str, text: str | None) -> IPv4Address | None:

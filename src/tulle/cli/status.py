@@ -4,12 +4,15 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tulle.agent.control import ask
 from tulle.agent.options import Paths
 from tulle.errors import EXIT_NO, EXIT_YES
 from tulle.render.status import format_leases, format_peers, format_status
+
+if TYPE_CHECKING:
+    Parsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # argparse's name
 
 JsonObject = dict[str, Any]
 
@@ -21,7 +24,7 @@ VERBS = {
 }
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: "Parsers") -> None:
     for verb, text in VERBS.items():
         parser = subparsers.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".")
         parser.add_argument("--root", metavar="DIR", help="the agent's root (default: TULLE_ROOT, else /)")

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tulle.errors import KernelError, Unsupported
+from tulle.errors import KernelError
 from tulle.kernel import sysctl
 from tulle.kernel.apply import Applier
 from tulle.kernel.monitor import Monitor
@@ -82,11 +82,7 @@ class LinuxKernel:
             self._netns = None
 
     async def _rules(self, keys: list[NftTableKey | ChainAcceptKey]) -> list[KernelObject]:
-        if not keys:
-            return []
-        if self._nft is None:
-            raise Unsupported("nftables", "this kernel needs CONFIG_NF_TABLES")
-        return await self._nft.observe(keys)
+        return await self._nft.observe(keys) if keys and self._nft is not None else []
 
 
 def _open_nft(netns: int | None) -> NftEngine | None:

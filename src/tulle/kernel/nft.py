@@ -15,6 +15,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from errno import EINVAL, EIO, ENOENT
 from ipaddress import IPv4Network, ip_network
 from pathlib import Path
@@ -81,11 +82,15 @@ class NftEngine:
         self._close()
 
     async def observe(self, keys: Iterable[NftTableKey | ChainAcceptKey]) -> list[KernelObject]:
-        """The objects of ``keys`` that are there.  Raises Unsupported without nft, KernelError when it fails."""
+        """The objects of ``keys`` that are there; without the tool that shows one it is not.  Raises KernelError.
+
+        Whoever then wants to make it is told which tool is missing.
+        """
         found: list[KernelObject] = []
         for key in keys:
-            obj = await (self._table(key) if isinstance(key, NftTableKey) else self._accept(key))
-            found += [obj] if obj is not None else []
+            with suppress(Unsupported):
+                obj = await (self._table(key) if isinstance(key, NftTableKey) else self._accept(key))
+                found += [obj] if obj is not None else []
         return found
 
     async def dropping_chains(self) -> tuple[DroppingChain, ...]:

@@ -20,8 +20,8 @@ class Kernel(Protocol):
 
         Links, addresses (all), unicast and blackhole-like routes of every table but ``local``,
         neighbours, FDB entries of VXLAN devices; sysctls, nft tables and chain accepts only
-        where ``scope.keys`` names them.  Raises KernelError when a dump fails, Unsupported
-        when a key asks for a tool that is not there (nft).
+        where ``scope.keys`` names them, and where the tool for them (nft) is there.
+        Raises KernelError when a dump fails.
         """
         ...
 

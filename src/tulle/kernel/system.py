@@ -1,10 +1,19 @@
-"""The real seams: the system's clocks, its randomness, its files."""
+"""The real seams: the system's clocks, its randomness, its files; and what this process may do."""
 
 import asyncio
+import fcntl
 import os
 import secrets
 import time
 from pathlib import Path
+from typing import Final
+
+from tulle.errors import ConfigError
+
+CAP_NET_ADMIN: Final = 12
+"""Source: include/uapi/linux/capability.h."""
+NS_GET_USERNS: Final = 0xB701
+"""Source: ioctl_ns(2)."""
 
 
 class SystemClock:
@@ -74,3 +83,24 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_privileges() -> None:
+    """May this process change its network namespace?  Changes nothing.
+
+    Raises ConfigError: CAP_NET_ADMIN is missing, or counts only in another user namespace than the network's.
+    """
+    advice = "run it as root, or in a user namespace with a network of its own"
+    if not _effective_capabilities() >> CAP_NET_ADMIN & 1:
+        raise ConfigError("agent", "lacks CAP_NET_ADMIN", advice)
+    try:
+        with open("/proc/thread-self/ns/net", "rb") as network:
+            os.close(fcntl.ioctl(network, NS_GET_USERNS))
+    except PermissionError:  # the network's owner is outside of our user namespace
+        raise ConfigError("agent", "lacks CAP_NET_ADMIN in this network namespace", advice) from None
+
+
+def _effective_capabilities() -> int:
+    """As a bit set.  Source: proc_pid_status(5)."""
+    lines = Path("/proc/thread-self/status").read_text().splitlines()
+    return next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), 0)

@@ -82,6 +82,10 @@ class Underlay:
     address: IPv4Address | None
     address6: IPv6Address | None
 
+    def __str__(self) -> str:
+        addresses = " ".join(str(ip) for ip in (self.address, self.address6) if ip is not None)
+        return f"{self.device} {addresses} mtu {self.mtu}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DroppingChain:

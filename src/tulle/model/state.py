@@ -7,11 +7,24 @@ why one ``diff`` and one ``apply`` serve them all.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from tulle.model.objects import KernelObject, Link, LinkKey, ObjectKey, Route, device_of
+from tulle.model.objects import (
+    ChainAccept,
+    KernelObject,
+    Link,
+    LinkKey,
+    NftTable,
+    ObjectKey,
+    Route,
+    Sysctl,
+    device_of,
+)
 
 T = TypeVar("T", bound=KernelObject)
+
+_WITHOUT_NUMBER: Final = (Sysctl, NftTable, ChainAccept)
+"""Kinds of which a namespace may hold any number: looked at by key only."""
 
 
 def object_device(obj: KernelObject) -> str | None:
@@ -88,6 +101,10 @@ class Scope:
     def __bool__(self) -> bool:
         return self.everything or bool(self.keys) or bool(self.devices)
 
+    def names(self, key: ObjectKey) -> bool:
+        """Is ``key`` one of those that are looked at, whether or not there is an object?"""
+        return self.everything or key in self.keys
+
     def covers(self, obj: KernelObject) -> bool:
         """Is ``obj`` in the part that is looked at?  A device's own link counts as living on it."""
         if self.everything or obj.key in self.keys:
@@ -103,10 +120,12 @@ class Scope:
         through another one, and a device's name by another kind of device: naming the keys makes
         the observer look there too.
         """
+        if self.everything:
+            return Scope(self.keys | {obj.key for obj in desired if isinstance(obj, _WITHOUT_NUMBER)}, everything=True)
         covered = [obj for obj in desired if self.covers(obj)]
         links = {LinkKey(device) for device in map(object_device, covered) if device is not None}
         wanted = {key for key in links if key in desired}
-        return Scope(self.keys | {obj.key for obj in covered} | wanted, self.devices, self.everything)
+        return Scope(self.keys | {obj.key for obj in covered} | wanted, self.devices)
 
     def restrict(self, state: KernelState) -> KernelState:
         """The covered part of ``state``."""

@@ -5,7 +5,10 @@ it is a ``Conflict`` when it holds a key that we want, and a stranger when it si
 of ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from tulle.model.change import Change, Conflict, Create, Delete, Plan, Step
@@ -20,6 +23,7 @@ from tulle.model.objects import (
     LinkKind,
     Neighbor,
     NftTable,
+    ObjectKey,
     Route,
     Sysctl,
     VxlanKind,
@@ -45,16 +49,20 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
     taken = {conflict.key for conflict in conflicts}
     strange = {key.name for key in taken if isinstance(key, LinkKey)}
     wanted = [obj for obj in desired if obj.key not in taken and object_device(obj) not in strange]
-    rebuilt, flushed = _disturbed_devices(wanted, observed)
-    standing_still = [obj for obj in observed if not _disturbed(obj, rebuilt, flushed)]
+    disturbed = _disturbed(wanted, observed)
+    standing_still = [obj for obj in observed if not disturbed.takes(obj)]
     survivors = KernelState.of(standing_still)
-    steps: list[Step] = [Delete(obj) for obj in observed if isinstance(obj, Link) and obj.name in rebuilt]
+    steps: list[Step] = [Delete(obj) for obj in observed if isinstance(obj, Link) and obj.name in disturbed.rebuilt]
     for obj in wanted:
         steps += _steps_towards(obj, survivors.get(obj.key))
     unwanted = (obj for obj in standing_still if obj.key not in desired and object_device(obj) not in strange)
     steps += [Delete(obj) for obj in unwanted if judge(obj) is Standing.OURS]
-    ordered = sorted(steps, key=lambda step: _rank(step, desired))
-    return Plan(tuple(ordered), conflicts, _strangers(observed, desired, judge))
+    return Plan(in_order(steps, desired), conflicts, _strangers(observed, desired, judge))
+
+
+def in_order(steps: Iterable[Step], desired: KernelState) -> tuple[Step, ...]:
+    """The steps as they have to be carried out on the way to ``desired``: make before break."""
+    return tuple(sorted(steps, key=lambda step: _rank(step, desired)))
 
 
 def _steps_towards(wanted: KernelObject, found: KernelObject | None) -> tuple[Step, ...]:
@@ -81,29 +89,55 @@ def _conflicts(desired: KernelState, observed: KernelState, judge: Judge) -> tup
     )
 
 
-def _disturbed_devices(desired: Sequence[KernelObject], observed: KernelState) -> tuple[frozenset[str], frozenset[str]]:
-    """Devices that this plan rebuilds (all on them goes), and whose MAC it changes (neighbours go).
+@dataclass(frozen=True, slots=True)
+class _Disturbed:
+    """Devices on which this plan makes things go that it does not name, and that the kernel does not announce."""
 
-    The kernel announces neither loss: a changed VXLAN MAC flushes even permanent neighbours.
-    """
+    rebuilt: frozenset[str]
+    """Made anew: all on them goes."""
+    flushed: frozenset[str]
+    """Given another MAC: even permanent neighbours go."""
+    bare: frozenset[str]
+    """Without an IPv4 address for a moment: IPv4's routes and neighbours go."""
+
+    def takes(self, obj: KernelObject) -> bool:
+        """Is ``obj`` gone once the plan has touched what it lives on?"""
+        if isinstance(obj, Link):
+            return obj.name in self.rebuilt
+        device = object_device(obj)
+        if device in self.rebuilt or (isinstance(obj, Neighbor) and device in self.flushed):
+            return True
+        match obj:
+            case Route(dst=IPv4Network()) | Neighbor(ip=IPv4Address()):
+                return device in self.bare
+            case _:
+                return False
+
+
+def _disturbed(wanted: Sequence[KernelObject], observed: KernelState) -> _Disturbed:
     rebuilt: set[str] = set()
     flushed: set[str] = set()
-    for wanted in desired:
-        found = observed.link(wanted.name) if isinstance(wanted, Link) else None
-        if not isinstance(wanted, Link) or found is None:
-            continue
-        if gap(wanted, found) is Gap.REBUILD:
-            rebuilt.add(wanted.name)
-        elif wanted.mac not in {None, found.mac}:
-            flushed.add(wanted.name)
-    return frozenset(rebuilt), frozenset(flushed)
+    replaced: set[ObjectKey] = set()
+    for obj in wanted:
+        match obj, observed.get(obj.key):
+            case Link(), Link() as found if gap(obj, found) is Gap.REBUILD:
+                rebuilt.add(obj.name)
+            case Link(), Link(mac=mac) if obj.mac not in {None, mac}:
+                flushed.add(obj.name)
+            case Address(), Address() as found if gap(obj, found) is Gap.REBUILD:
+                replaced.add(obj.key)
+            case _:
+                pass
+    return _Disturbed(
+        frozenset(rebuilt), frozenset(flushed), _without_address(observed, replaced) if replaced else frozenset()
+    )
 
 
-def _disturbed(obj: KernelObject, rebuilt: frozenset[str], flushed: frozenset[str]) -> bool:
-    if isinstance(obj, Link):
-        return obj.name in rebuilt
-    device = object_device(obj)
-    return device in rebuilt or (isinstance(obj, Neighbor) and device in flushed)
+def _without_address(observed: KernelState, replaced: AbstractSet[ObjectKey]) -> frozenset[str]:
+    """The devices all of whose IPv4 addresses are ``replaced``."""
+    addresses = [address for address in observed.each(Address) if address.interface.version == 4]
+    kept = {address.device for address in addresses if address.key not in replaced}
+    return frozenset(address.device for address in addresses) - kept
 
 
 def _strangers(observed: KernelState, desired: KernelState, judge: Judge) -> tuple[KernelObject, ...]:

@@ -50,6 +50,14 @@ def format_step(step: Step) -> tuple[str, ...]:
             assert_never(step)
 
 
+def format_step_briefly(step: Step) -> str:
+    """The commands of one step in one line, for a log; a table's rules are left out."""
+    obj = step.after if isinstance(step, Change) else step.obj
+    if isinstance(obj, NftTable) and not isinstance(step, Delete):
+        return f"nft -f - # {format_object(obj)}"
+    return "; ".join(format_step(step))
+
+
 def format_object(obj: KernelObject) -> str:
     """One object in one line, in the words of the tool that shows it."""
     match obj:

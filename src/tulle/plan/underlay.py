@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tulle.errors import ConfigError
-from tulle.model.network import IPAddress, IPNetwork, Underlay
+from tulle.model.network import DroppingChain, Host, IPAddress, IPNetwork, Underlay
 from tulle.model.objects import Address, Route
 from tulle.model.state import KernelState
 
@@ -44,6 +44,21 @@ def choose_underlay(observed: KernelState, wish: UnderlayWish) -> Underlay:
         mtu=link.mtu,
         address=address if isinstance(address, IPv4Address) and wish.need4 else None,
         address6=address6 if isinstance(address6, IPv6Address) and wish.need6 else None,
+    )
+
+
+def host_facts(
+    observed: KernelState,
+    wish: UnderlayWish,
+    own_devices: frozenset[str],
+    own_subnets: tuple[IPNetwork, ...],
+    chains: tuple[DroppingChain, ...],
+) -> Host:
+    """What decisions depend on, read from a whole state.  Raises ConfigError when no underlay fits."""
+    return Host(
+        underlay=choose_underlay(observed, wish),
+        connected=connected_prefixes(observed, own_devices, own_subnets),
+        dropping_chains=chains,
     )
 
 
