@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tulle.errors import EXIT_NO, EXIT_YES, ConfigError
 
 if TYPE_CHECKING:
+    from tulle.cli.places import Place
     from tulle.lab.checks import Check
     from tulle.lab.ping import Echo
     from tulle.lab.state import LabState
@@ -26,12 +27,14 @@ WORDS: Final = {
 
 def check(args: argparse.Namespace) -> int:
     """Exit 0: everything holds; 1: something does not; 2 (ConfigError): something could not be tried."""
-    from tulle.cli.places import existing_lab
+    from tulle.cli.places import existing_lab, resolve
 
     state = existing_lab(args.name)
     checks = _wanted(args, state)
-    targets = [_target(check, state.name) for check in checks]  # all are judged before the first packet
-    results = [_prove(args, check, target, state.name) for check, target in zip(checks, targets, strict=True)]
+    ways = [
+        (resolve(each.source, state.name), _target(each, state.name)) for each in checks
+    ]  # judged before any packet
+    results = [_prove(args, each, *way) for each, way in zip(checks, ways, strict=True)]
     failed = sum(not result["holds"] for result in results)
     if args.json:
         facts = {"schema": "tulle.check/1", "lab": state.name, "checks": results}
@@ -63,13 +66,11 @@ def _target(check: "Check", lab: str) -> "IPAddress":
     return address_of(check.target, lab, check.version)
 
 
-def _prove(args: argparse.Namespace, check: "Check", target: "IPAddress", lab: str) -> JsonObject:
+def _prove(args: argparse.Namespace, check: "Check", place: "Place", target: "IPAddress") -> JsonObject:
     """Send the packet and say at once what came of it."""
-    from tulle.cli.places import resolve
     from tulle.kernel.netns import inside
     from tulle.lab.ping import ping
 
-    place = resolve(check.source, lab)
     place.enter()
     with inside(place.netns):
         (echo,) = ping(target, 1, args.timeout, mtu=check.mtu)

@@ -143,9 +143,9 @@ def _text(path: str) -> str:
 
 
 def _folder() -> "LabFolder":
-    from tulle.lab.folder import lab_folder
+    from tulle.cli.places import folder
 
-    return lab_folder(os.environ, os.getuid())
+    return folder()
 
 
 def _chosen(args: argparse.Namespace) -> str:

@@ -7,6 +7,7 @@ in a user namespace of its own, which ``Place.enter`` joins first.
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Final
@@ -50,6 +51,12 @@ class Place:
             enter_holder(self.holder)
 
 
+@cache
+def folder() -> LabFolder:
+    """Where this user's labs are; judged once, since joining a rootless lab's user namespace makes us root there."""
+    return lab_folder(os.environ, os.getuid())
+
+
 def resolve(name: str, lab: str | None = None) -> Place:
     """The place called ``name``.  Raises ConfigError with what there is instead."""
     if "/" in name:
@@ -67,7 +74,7 @@ def resolve(name: str, lab: str | None = None) -> Place:
 def candidates(lab: str | None = None) -> tuple[Place, ...]:
     """What ``resolve`` knows by name: the chosen lab's nodes and pods, then the namespaces of ``/run/netns``."""
     state = chosen_lab(lab)
-    places = list(_lab_places(_folder(), state)) if state is not None else []
+    places = list(_lab_places(folder(), state)) if state is not None else []
     names = sorted(path.name for path in NETNS_FOLDER.glob("*")) if NETNS_FOLDER.is_dir() else []
     return (*places, *(Place(name=name, netns=NETNS_FOLDER / name) for name in names))
 
@@ -75,7 +82,7 @@ def candidates(lab: str | None = None) -> tuple[Place, ...]:
 def node_root(node: str, lab: str | None = None) -> Path:
     """The root folder of a lab's node, where its agent's socket is.  Raises ConfigError: no such node or lab."""
     state = existing_lab(lab)
-    return _folder().node_root(state.name, state.node(node).name)
+    return folder().node_root(state.name, state.node(node).name)
 
 
 def existing_lab(lab: str | None = None) -> LabState:
@@ -83,7 +90,7 @@ def existing_lab(lab: str | None = None) -> LabState:
     state = chosen_lab(lab)
     if state is None:
         wanted = f"lab {lab or os.environ.get('TULLE_LAB') or DEFAULT_LAB}"
-        names = _folder().names()
+        names = folder().names()
         advice = f"choose with --name: {_listing(names)}" if names else "make one with 'tulle lab up'"
         raise ConfigError(wanted, "no such lab", advice)
     return state
@@ -94,25 +101,25 @@ def chosen_lab(lab: str | None = None) -> LabState | None:
 
     Raises ConfigError: a lab that was named does not exist, or its state cannot be read.
     """
-    folder = _folder()
+    labs = folder()
     named = lab or os.environ.get("TULLE_LAB")
     if named:
-        state = folder.read(check_name("lab", named))
+        state = labs.read(check_name("lab", named))
         if state is None:
             raise ConfigError(
                 f"lab {named}",
                 "no such lab",
-                f"there is {_listing(folder.names())}" if folder.names() else "make one with 'tulle lab up'",
+                f"there is {_listing(labs.names())}" if labs.names() else "make one with 'tulle lab up'",
             )
         return state
-    names = folder.names()
+    names = labs.names()
     if DEFAULT_LAB in names or len(names) == 1:
-        return folder.read(DEFAULT_LAB if DEFAULT_LAB in names else names[0])
+        return labs.read(DEFAULT_LAB if DEFAULT_LAB in names else names[0])
     return None
 
 
-def _lab_places(folder: LabFolder, state: LabState) -> Iterator[Place]:
-    netns, holder = folder.netns(state.name), state.holder.pid if state.holder else None
+def _lab_places(labs: LabFolder, state: LabState) -> Iterator[Place]:
+    netns, holder = labs.netns(state.name), state.holder.pid if state.holder else None
 
     def place(name: str, kind: str, node: str, addresses: Iterable[IPAddress | None]) -> Place:
         path = netns / namespace_name(state.name, name)
@@ -130,10 +137,6 @@ def _existing(name: str, netns: Path) -> Place:
     if not netns.exists():
         raise ConfigError(name, "no such namespace or process")
     return Place(name=name, netns=netns)
-
-
-def _folder() -> LabFolder:
-    return lab_folder(os.environ, os.getuid())
 
 
 def _listing(names: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """Names that people type, turned into namespaces; what does not exist is answered with what does."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,7 +16,7 @@ from tulle.lab.topology import Wishes, design
 
 
 @pytest.fixture
-def labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabFolder:
+def labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabFolder]:
     """A folder of labs that the commands will look into, and an empty /run/netns."""
     folder = LabFolder(tmp_path / "labs", rootless=False)
 
@@ -25,7 +26,9 @@ def labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabFolder:
     monkeypatch.setattr(places, "lab_folder", lab_folder)
     monkeypatch.setattr(places, "NETNS_FOLDER", tmp_path / "netns")
     monkeypatch.delenv("TULLE_LAB", raising=False)
-    return folder
+    places.folder.cache_clear()
+    yield folder
+    places.folder.cache_clear()
 
 
 def a_lab(name: str, holder: Process | None = None) -> LabState:
