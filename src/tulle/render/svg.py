@@ -1,0 +1,155 @@
+"""``walk.svg``: a scene that moves by itself, also as ``<img>``: CSS key frames, no script, nothing fetched.
+
+Time is equal for every step of a walk and says nothing about the packet's own; the measured
+times stand in the captions.  Whoever asks for less motion, and every viewer without CSS
+animation, gets the whole way and the verdict at rest.
+"""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Final
+
+from tulle.render import svg_map
+from tulle.render.scene import WIDTH, Beat, Point, Said, Scene
+from tulle.render.scene_build import CAPTION_HEIGHT, scene_of
+from tulle.render.scene_layout import MARGIN
+from tulle.render.scene_words import heading
+from tulle.render.svg_motion import Timeline, timeline
+from tulle.render.svg_parts import el, escape, lines, spoken, switch, text
+from tulle.trace.journey import Journey
+
+FONT_SIZE: Final = 15
+_ROOT: Final = (
+    'role="img" aria-labelledby="t d" font-family="system-ui,-apple-system,Segoe UI,Roboto,Noto Sans,sans-serif"'
+)
+_SCALE: Final = Said("equal time per step, not to scale", "每步时长相同，非真实比例")
+
+
+def svg_of(journey: Journey) -> str:
+    """The file's text; the same journey gives the same bytes."""
+    scene = scene_of(journey)
+    times = timeline(scene)
+    return "".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {scene.height}" {_ROOT}>',
+            el("title", escape(f"{scene.title}: {scene.verdict[0].en} / {scene.verdict[0].zh}"), id="t"),
+            el("desc", escape(description(scene)), id="d"),
+            el("style", style(times)),
+            el("rect", class_="bg", x=0.5, y=0.5, width=WIDTH - 1, height=scene.height - 1, rx=12),
+            _head(scene),
+            svg_map.below(scene, switch),
+            _moving(scene),
+            _captions(scene, times),
+            "</svg>\n",
+        ]
+    )
+
+
+def style(times: Timeline | None = None) -> str:
+    """The looks, and the key frames that move them."""
+    looks = _asset("map.css")
+    return looks if times is None else looks + _asset("svg.css").replace("TOTAL", f"{times.total_s:g}s") + times.css
+
+
+def description(scene: Scene) -> str:
+    """The walk in words, for who cannot see it: one line per hop, in both languages."""
+    told: list[str] = []
+    for lang in (0, 1):
+        told += [f"{beat.hop.step or '·'} {beat.where[lang]}: {beat.text[lang]}." for beat in scene.walk("request")]
+        told += [said[lang] for said in scene.verdict]
+    return "\n".join(told)
+
+
+def _asset(name: str) -> str:
+    source = files("tulle.render").joinpath("assets", name).read_text(encoding="utf-8")
+    return "".join(line.strip() for line in source.splitlines() if not line.startswith("/*"))
+
+
+def _head(scene: Scene) -> str:
+    title = el("text", escape(scene.title), x=MARGIN + 4, y=36, class_="h1")
+    words = spoken(
+        scene.subtitle,
+        lambda told: text(Point(MARGIN + 4, 60), lines(told, WIDTH - 90, 13, 1)[0], class_="m sm"),
+        switch,
+    )
+    return title + words + _seal(scene, Point(WIDTH - MARGIN - 18, 38))
+
+
+def _seal(scene: Scene, at: Point) -> str:
+    """Delivered or not, as a coin."""
+    coin = el("circle", cx=at.x, cy=at.y, r=18)
+    return el("g", coin, svg_map.mark(at, 9, good=scene.delivered), class_="good" if scene.delivered else "bad")
+
+
+def _moving(scene: Scene) -> str:
+    rest = svg_map.at_rest(scene)
+    parts: list[str] = []
+    if rest is not None:
+        looks = "mv w" if rest.wrapped and rest.hop.outer is not None else "mv"
+        parts.append(svg_map.packet(f'class="{looks}" transform="translate({rest.at.x} {rest.at.y})"'))
+    resting = svg_map.resting_direction(scene)
+    parts += [svg_map.badges(scene, way, "" if way == resting else "off") for way in ("request", "reply")]
+    return "".join(parts) + svg_map.cross(scene)
+
+
+def _captions(scene: Scene, times: Timeline) -> str:
+    top = scene.floor
+    frame = el("rect", class_="cp", x=MARGIN, y=top, width=WIDTH - 2 * MARGIN, height=CAPTION_HEIGHT, rx=10)
+    foot = spoken(
+        _SCALE,
+        lambda told: text(
+            Point(WIDTH - MARGIN - 14, top + CAPTION_HEIGHT - 12), told, class_="xs m", text_anchor="end"
+        ),
+        switch,
+    )
+    parts = [
+        el("g", _caption(scene, beat), class_="c", style=f"animation-name:{name};animation-delay:{delay:g}s")
+        for beat, name, delay in zip(scene.beats, times.names, times.delays, strict=True)
+    ]
+    return frame + foot + "".join(parts) + el("g", _verdict(scene), class_="v")
+
+
+def _caption(scene: Scene, beat: Beat) -> str:
+    top = scene.floor
+    mine = scene.walk(beat.hop.direction)
+    badge = el("circle", cx=MARGIN + 34, cy=top + 38, r=20) + text(
+        Point(MARGIN + 34, top + 44), beat.hop.step or "·", class_="st", text_anchor="middle"
+    )
+    count = f"{next(at for at, other in enumerate(mine, 1) if other is beat)}/{len(mine)}"
+    return (
+        badge
+        + spoken(beat.where, lambda told: text(Point(MARGIN + 70, top + 30), told, class_="b"), switch)
+        + spoken(
+            beat.numbers,
+            lambda told: text(Point(WIDTH - MARGIN - 14, top + 30), told, class_="mono sm m", text_anchor="end"),
+            switch,
+        )
+        + spoken(beat.text, lambda told: _paragraph(told, Point(MARGIN + 70, top + 56), 3), switch)
+        + spoken(
+            heading(beat.hop.direction),
+            lambda told: text(Point(MARGIN + 14, top + CAPTION_HEIGHT - 12), f"{told} {count}", class_="xs m"),
+            switch,
+        )
+    )
+
+
+def _paragraph(words: str, at: Point, most: int) -> str:
+    rows = lines(words, WIDTH - 2 * MARGIN - 90, FONT_SIZE, most)
+    return "".join(text(Point(at.x, at.y + row * 20), line) for row, line in enumerate(rows))
+
+
+def _verdict(scene: Scene) -> str:
+    top = scene.floor
+    drawn = _seal(scene, Point(MARGIN + 34, top + 38))
+    english, chinese = ([said[lang] for said in scene.verdict] for lang in (0, 1))
+    return drawn + switch(_ending(english, scene.repair, top), _ending(chinese, scene.repair, top))
+
+
+def _ending(sentences: Sequence[str], repair: str, top: int) -> str:
+    width, x = WIDTH - 2 * MARGIN - 90, MARGIN + 70
+    rows = [(line, "") for said in sentences for line in lines(said, width, FONT_SIZE, 2)][: 3 if repair else 4]
+    if repair:
+        rows.append((lines(f"$ {repair}", width, 13, 1, mono=True)[0], "mono sm"))
+    return "".join(
+        text(Point(x, top + 28 + row * 21), line, class_=looks or None) for row, (line, looks) in enumerate(rows)
+    )

@@ -1,0 +1,195 @@
+"""The map of a scene as SVG elements: boxes, lines, stations, badges, cards, the packet.  No motion, no captions.
+
+``walk.svg`` and ``walk.html`` both show it; they differ in how a language is chosen and in what
+moves the packet.  Classes carry the looks (``assets/map.css``).
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from tulle.render.scene import WIDTH, Badge, Beat, Box, Card, Entry, Leg, Point, Said, Scene, Station
+from tulle.render.svg_parts import Bilingual, cut, el, escape, points, spoken, text
+from tulle.trace.journey import Direction
+
+HATCH: Final = (
+    '<defs><pattern id="hatch" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<path d="M2 0V8" class="hl"/></pattern></defs>'
+)
+_KINDS: Final = {
+    "bridge": Said("bridge", "网桥"),
+    "veth": Said("veth pair", "虚拟网卡对"),
+    "vxlan": Said("VXLAN device", "VXLAN 设备"),
+}
+_ENTRY_NAMES: Final = {
+    "route": Said("route", "路由"),
+    "neigh": Said("neighbour", "邻居表"),
+    "fdb": Said("FDB", "转发表"),
+    "bridge-fdb": Said("bridge FDB", "网桥转发表"),
+    "underlay-route": Said("route", "路由"),
+    "underlay-neigh": Said("neighbour", "邻居表"),
+}
+_NOTHING: Final = Said("✘ no such entry", "✘ 没有此表项")
+
+
+def below(scene: Scene, choose: Bilingual) -> str:
+    """What lies under the packet: boxes, cards, lines, stations and their names."""
+    parts = [HATCH, *(_box(box, choose) for box in scene.boxes), *(_card(card, choose) for card in scene.cards)]
+    parts += _lines(scene.legs)
+    parts += [_station(station, choose) for station in scene.stations]
+    if scene.tunnel:
+        words = cut(scene.tunnel, 420, 12, mono=True)
+        parts.append(text(scene.tunnel_at, words, class_="tn mono s", text_anchor="middle"))
+    return "".join(parts)
+
+
+def badges(scene: Scene, direction: str, extra: str = "") -> str:
+    """The numbers of one walk, over the packet, so that they stay readable while it stands there."""
+    drawn = "".join(_badge(badge) for badge in scene.badges if badge.direction == direction)
+    return el("g", drawn, class_=f"{direction} {extra}".strip()) if drawn else ""
+
+
+def packet(attributes: str = "") -> str:
+    """The packet round its own origin: solid inside, dashed envelope outside."""
+    inside = (
+        '<rect class="env" x="-35" y="-23" width="70" height="46" rx="7"/>'
+        '<rect class="pkt" x="-24" y="-15" width="48" height="30" rx="4"/>'
+    )
+    return f"<g {attributes}>{inside}</g>"
+
+
+def cross(scene: Scene) -> str:
+    """At the corner of the packet where it stopped, so that the step's number stays readable; "" when it arrived."""
+    if scene.stop is None:
+        return ""
+    at = Point(scene.stop.at.x + (30 if scene.stop.at.x < WIDTH // 2 else -30), scene.stop.at.y - 20)
+    return el("g", el("circle", cx=at.x, cy=at.y, r=14), mark(at, 6, good=False), class_="stop")
+
+
+def mark(at: Point, size: int, *, good: bool) -> str:
+    """A tick or a cross, drawn, since fonts disagree on them."""
+    x, y, half = at.x, at.y, size
+    tick = f"M{x - half} {y}L{x - half // 3} {y + half * 2 // 3}L{x + half} {y - half * 2 // 3}"
+    arms = f"M{x - half} {y - half}L{x + half} {y + half}M{x - half} {y + half}L{x + half} {y - half}"
+    return el("path", class_="ok" if good else "x", d=tick if good else arms)
+
+
+def resting_direction(scene: Scene) -> Direction:
+    """The walk that the picture shows when nothing moves: the one that the verdict speaks of, if it took place."""
+    direction: Direction = scene.stop.direction if scene.stop else "request"
+    return direction if scene.walk(direction) or not scene.beats else scene.beats[-1].hop.direction
+
+
+def at_rest(scene: Scene) -> Beat | None:
+    """The beat that the picture shows when nothing moves."""
+    mine = scene.walk(resting_direction(scene))
+    return mine[-1] if mine else None
+
+
+def _box(box: Box, choose: Bilingual) -> str:
+    kind = {"node": "nd", "pod": "pd", "underlay": "ul"}[box.kind]
+    shape = {"x": box.x, "y": box.y, "width": box.width, "height": box.height, "rx": 10 if box.kind != "pod" else 7}
+    drawn = el("rect", class_=kind, **shape)
+    if not box.reached:
+        drawn += el("rect", class_="un", **shape)
+    return drawn + _box_name(box, choose)
+
+
+def _box_name(box: Box, choose: Bilingual) -> str:
+    right = box.side == "target"
+    anchor = "end" if right else None
+    x = box.x + box.width - 14 if right else box.x + 14
+    if box.kind == "pod":
+        return _named(Point(x, box.y + 24), box.name.en, 106, 15, "b", anchor) + _named(
+            Point(x, box.y + 42), box.detail, 106, 11, "mono s m", anchor
+        )
+    if box.kind == "underlay":
+        name = spoken(box.name, lambda words: text(Point(x, box.y + 26), words, class_="b"), choose)
+        return name + _named(Point(x, box.y + 44), box.detail, 230, 11, "mono s m", anchor)
+    name = cut(box.name.en, 180, 15)
+    inside = el("tspan", escape(name), class_="b") + el("tspan", escape(box.detail), class_="mono s m", dx=8)
+    return el("text", inside, x=x, y=box.y + 23, text_anchor=anchor)
+
+
+def _named(at: Point, words: str, width: int, size: int, looks: str, anchor: str | None) -> str:
+    """A name that is cut where it does not fit; the whole of it is then its tooltip."""
+    shown = cut(words, width, size, mono="mono" in looks)
+    tooltip = el("title", escape(words)) if shown != words else ""
+    return el("text", escape(shown), tooltip, x=at.x, y=at.y, class_=looks, text_anchor=anchor) if shown else ""
+
+
+def _lines(legs: Iterable[Leg]) -> list[str]:
+    """Halos first, so that no line is under another's halo; a way back that is the way there is drawn once."""
+    there = {frozenset(leg.path) for leg in legs if leg.direction == "request"}
+    shown = [leg for leg in legs if leg.direction == "request" or frozenset(leg.path) not in there or not leg.reached]
+    drawn = [el("path", class_="un" if not leg.reached else "ha", d=points(leg.path)) for leg in shown if _wide(leg)]
+    for leg in shown:
+        looks = "lg" if not leg.reached else "lo" if leg.wrapped else "li"
+        drawn.append(el("path", class_=looks + (" lr" if leg.direction == "reply" else ""), d=points(leg.path)))
+    return drawn
+
+
+def _wide(leg: Leg) -> bool:
+    return leg.wrapped or not leg.reached
+
+
+def _station(station: Station, choose: Bilingual) -> str:
+    x, y = station.at
+    if station.ghost:
+        return el("circle", class_="dg", cx=x, cy=y, r=4)
+    shape = (
+        el("rect", class_="br", x=x - 40, y=y - 5, width=80, height=10, rx=5)
+        if station.kind == "bridge"
+        else el("circle", class_="dt", cx=x, cy=y, r=5)
+    )
+    return shape + _station_name(station, choose)
+
+
+def _station_name(station: Station, choose: Bilingual) -> str:
+    x, y = station.at
+    if station.label == "below":
+        return _named(Point(x, y + 36), station.name, 92, 11, "mono s", "middle")
+    left = station.label == "left"
+    at = Point(x + (-48 if left else 48), y)
+    anchor, width = ("end" if left else None), 106
+    detail = _KINDS.get(station.kind)
+    if station.kind == "pod":
+        edge = Point(x + (-146 if left else 146), y + 25)
+        return _named(edge, station.name, width, 12, "mono t", None if left else "end")
+    second = (
+        _named(Point(at.x, y + 14), station.detail, 200, 11, "mono s m", anchor)
+        if station.detail
+        else spoken(detail, lambda words: text(Point(at.x, y + 14), words, class_="s m", text_anchor=anchor), choose)
+        if detail
+        else ""
+    )
+    return _named(Point(at.x, y - 1 if second else y + 4), station.name, width, 12, "mono t", anchor) + second
+
+
+def _badge(badge: Badge) -> str:
+    x, y = badge.at
+    looks = {"seen": "", "decided": " de", "unseen": " ns", "ghost": " gh"}[badge.state]
+    shape = (
+        el("path", d=f"M{x} {y - 17}L{x + 17} {y}L{x} {y + 17}L{x - 17} {y}Z")
+        if badge.state == "decided"
+        else el("circle", cx=x, cy=y, r=12)
+    )
+    return el("g", shape, text(Point(x, y + 4), badge.step, text_anchor="middle"), class_=f"bd{looks}")
+
+
+def _card(card: Card, choose: Bilingual) -> str:
+    drawn = el("rect", class_="cd", x=card.x, y=card.y, width=card.width, height=card.height, rx=7)
+    for at, entry in enumerate(card.entries):
+        drawn += _entry(entry, Point(card.x + 10, card.y + 20 + at * 36), card.width - 20, choose)
+    return drawn
+
+
+def _entry(entry: Entry, at: Point, width: int, choose: Bilingual) -> str:
+    name = _ENTRY_NAMES[entry.kind]
+    key = cut(entry.key, width - 8 - 7 * max(len(name.en), 2 * len(name.zh)), 11, mono=True)
+    drawn = spoken(name, lambda words: text(at, words, class_="xs m"), choose)
+    drawn += text(Point(at.x + width, at.y), key, class_="mono s", text_anchor="end")
+    second = Point(at.x + width, at.y + 14)
+    if entry.found:
+        value = cut(f"→ {entry.value}", width, 11, mono=True)
+        return drawn + text(second, value, class_="mono s", text_anchor="end")
+    return drawn + spoken(_NOTHING, lambda words: text(second, words, class_="s bad", text_anchor="end"), choose)
