@@ -72,7 +72,7 @@ def events(draw: st.DrawFn) -> LeaseEvent:
 
 def histories(length: int = 12) -> st.SearchStrategy[Sequence[LeaseEvent]]:
     """A watch from its first snapshot on."""
-    return st.builds(lambda first, rest: [first, *rest], snapshots(), st.lists(events(), max_size=length))
+    return st.tuples(snapshots(), st.lists(events(), max_size=length)).map(lambda found: [found[0], *found[1]])
 
 
 def final_contents(history: Sequence[LeaseEvent]) -> dict[LeaseKey, Lease]:
