@@ -25,6 +25,8 @@ class Said(NamedTuple):
 
 
 class Point(NamedTuple):
+    """A place in the picture, in its own units; y grows downwards."""
+
     x: int
     y: int
 

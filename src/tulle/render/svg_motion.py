@@ -30,6 +30,7 @@ class Timeline:
 
 
 def timeline(scene: Scene) -> Timeline:
+    """When each beat of ``scene`` begins, and the style that moves the picture through them."""
     starts: list[float] = []
     now = 0.0
     for beat in scene.beats:

@@ -107,16 +107,19 @@ class News:
 
 
 def config(db: Connection) -> bytes | None:
+    """The shared configuration as written; None while nobody has written one."""
     row: tuple[bytes] | None = db.execute("SELECT CAST(value AS BLOB) FROM fact WHERE name = 'config'").fetchone()
     return row and row[0]
 
 
 def write_config(db: Connection, value: bytes) -> None:
+    """Replace the shared configuration: a change with a revision, but no event."""
     db.execute("INSERT OR REPLACE INTO fact VALUES ('config', ?)", (value,))
     _next_revision(db)
 
 
 def contents(db: Connection, now: Now) -> Contents:
+    """All leases by key, and what expired within a day."""
     rows = db.execute(f"SELECT {ROW} FROM lease ORDER BY key")  # noqa: S608 - ROW is a constant
     expired = db.execute("SELECT key FROM expired WHERE wall_ns > ?", (now.wall_ns - EXPIRED_KEPT_NS,))
     return Contents(
@@ -139,6 +142,7 @@ def news(db: Connection, now: Now, cluster_id: str, revision: int) -> News:
 
 
 def find(db: Connection, key: LeaseKey) -> Row | None:
+    """The row of ``key``; None when nobody holds it."""
     row = db.execute(f"SELECT {ROW} FROM lease WHERE key = ?", (key,)).fetchone()  # noqa: S608 - ROW is a constant
     return row and Row(*row)
 
@@ -179,6 +183,7 @@ def republish(db: Connection, claim: Claim, row: Row) -> None:
 
 
 def remove(db: Connection, key: str, expired: bool = False) -> None:
+    """Delete the row of ``key`` and tell the watchers; ``expired``: it ended by itself."""
     db.execute("DELETE FROM lease WHERE key = ?", (key,))
     _record(db, Event(_next_revision(db), key, None, expired, None, None, None))
 

@@ -47,6 +47,8 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockDomain:
+    """Nodes whose times may be compared, since they share one clock."""
+
     id: str
     nodes: tuple[str, ...]
 

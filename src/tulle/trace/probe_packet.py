@@ -138,6 +138,7 @@ def describe(packet: IpPacket) -> str:
 
 
 def tcp_flags(flags: int) -> str:
+    """The flags that are set, by name, lowest bit first.  Source: RFC 9293 §3.1."""
     names = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
     return " ".join(name for bit, name in enumerate(names) if flags >> bit & 1) or "none"
 
