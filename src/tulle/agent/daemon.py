@@ -19,7 +19,7 @@ from tulle.cni.server import CniServer
 from tulle.errors import StoreUnavailable
 from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.port import Kernel
-from tulle.kernel.system import SystemClock, check_privileges
+from tulle.kernel.system import SystemClock, check_privileges, keep_collector_short
 from tulle.model.state import Scope
 
 
@@ -31,6 +31,7 @@ async def run_agent(options: AgentOptions) -> None:
     """
     clock = SystemClock()
     check_privileges()
+    keep_collector_short()
     desk = Desk(options.store_url, clock.wall_ns(), os.getpid())
     async with AsyncExitStack() as stack:
         kernel = LinuxKernel.open()

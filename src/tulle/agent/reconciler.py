@@ -28,7 +28,7 @@ from tulle.ownership import NodeOwnership
 from tulle.plan.desired import node_objects, node_ownership, tunnels
 from tulle.plan.diff import diff
 from tulle.plan.intent import Intent
-from tulle.plan.slices import joined, slices
+from tulle.plan.slices import SLICE, joined, slices
 from tulle.plan.underlay import UnderlayWish, host_facts
 from tulle.seams import Clock, Random
 
@@ -138,7 +138,8 @@ class Reconciler:
             if not self._intent.book.synced:
                 continue
             try:
-                await self._converge()
+                if await self._converge():
+                    self.on_pass(self._intent)
             except (KernelError, Unsupported) as error:
                 self._set_problem("kernel", str(error))
                 await self._clock.sleep(PAUSE_AFTER_ERROR_S)
@@ -174,21 +175,21 @@ class Reconciler:
             self._drifted |= Scope.all()
             self._chains_are_dirty = True
 
-    async def _converge(self) -> None:
-        """One pass over all that is dirty."""
+    async def _converge(self) -> bool:
+        """One pass over all that is dirty; False when there was nothing to do, or all of it has to be looked at anew."""
         started = self._clock.boottime_ns()
         if self._chains_are_dirty:
             await self._refresh_chains()
         intended, drifted = self._intended, self._drifted
         if not intended and not drifted:
-            return
+            return False
         self._intended = self._drifted = Scope()
         wanted = self._intent.desired.state
         scope = (intended | drifted).including(wanted)
         try:
             observed = await self._kernel.observe(scope)
             if scope.everything and self._refresh_host(observed):
-                return  # all is dirty now: the next pass plans for the host as it is
+                return False  # all is dirty now: the next pass plans for the host as it is
             plan = await self._plan(wanted, observed, scope)
             outcomes = await self._kernel.apply(plan) if plan else ()
         except BaseException:
@@ -197,6 +198,7 @@ class Reconciler:
             raise
         elapsed_ns = self._clock.boottime_ns() - started
         self._record(Pass(looked_at=scope, intended=intended, plan=plan, outcomes=outcomes, elapsed_ns=elapsed_ns))
+        return True
 
     async def _plan(self, wanted: KernelState, observed: KernelState, scope: Scope) -> Plan:
         """``diff`` over ``scope``; over everything in slices, between which others run."""
@@ -258,9 +260,10 @@ class Reconciler:
         return replace(judge, macs=judge.macs | judge.recognised_macs(observed))
 
     def _relevant(self, scope: Scope) -> Scope:
-        if scope.everything or self._touches_host(scope):
-            return Scope.all()
         wanted = self._intent.desired.state
+        large = bool(scope.devices & self._tunnels) and len(wanted) > SLICE
+        if scope.everything or large or self._touches_host(scope):
+            return Scope.all()  # which is planned in slices
         keys = {key for key in scope.keys if key in wanted or device_of(key) in self._tunnels}
         if any(isinstance(key, _RULES) for key in scope.keys):
             keys |= self._own_rules()
@@ -282,7 +285,6 @@ class Reconciler:
         before, self._report = self._report, after_pass(self._report, done)
         announce(before, self._report, done)
         self._set_problem("kernel", None)
-        self.on_pass(self._intent)
 
     def _check_support(self) -> None:
         """A kernel that cannot make the device at the start will not learn it: better said at once."""

@@ -18,7 +18,7 @@ from tulle.agent.options import AgentOptions
 from tulle.agent.reconciler import Reconciler, observe_host
 from tulle.errors import DecodeError, StoreUnavailable
 from tulle.kernel.port import Kernel
-from tulle.kernel.system import SystemFiles, SystemRandom
+from tulle.kernel.system import SystemFiles, SystemRandom, settle_memory
 from tulle.model.lease import Lease
 from tulle.model.network import Host, NetworkConfig, Vxlan
 from tulle.model.state import KernelState
@@ -79,7 +79,12 @@ async def take_place(options: AgentOptions, kernel: Kernel, clock: Clock, desk: 
         started_ns=clock.wall_ns(),
         pid=os.getpid(),
     )
-    reconciler.on_pass = node.after_pass
+
+    def after_pass(intent: Intent) -> None:
+        node.after_pass(intent)
+        settle_memory()
+
+    reconciler.on_pass = after_pass
     return node
 
 

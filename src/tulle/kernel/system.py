@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import os
 import secrets
 import time
@@ -83,6 +84,20 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def keep_collector_short() -> None:
+    """Let the garbage collector look at young objects only; ``settle_memory`` does the rest, when nobody waits.
+
+    With ten thousand peers a look at everything takes 70 ms, in the middle of whatever is running.
+    """
+    gc.set_threshold(5_000, 10, 1_000_000)
+
+
+def settle_memory() -> None:
+    """Free unreachable cycles, and set aside what lives now: later looks pass it over."""
+    gc.collect()
+    gc.freeze()
 
 
 def check_privileges() -> None:

@@ -10,10 +10,13 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from tulle.model.objects import (
+    Address,
     ChainAccept,
+    FdbEntry,
     KernelObject,
     Link,
     LinkKey,
+    Neighbor,
     NftTable,
     ObjectKey,
     Route,
@@ -29,7 +32,7 @@ _WITHOUT_NUMBER: Final = (Sysctl, NftTable, ChainAccept)
 
 def object_device(obj: KernelObject) -> str | None:
     """The device that ``obj`` lives on and vanishes with; None when there is none."""
-    return obj.device if isinstance(obj, Route) else device_of(obj.key)
+    return obj.device if isinstance(obj, Route | Address | Neighbor | FdbEntry) else device_of(obj.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,24 @@ class KernelState:
 
     def merged(self, other: "KernelState") -> "KernelState":
         """Both together; ``other`` wins where the keys are equal."""
-        return KernelState(MappingProxyType({**self.objects, **other.objects}))
+        return self.changed((), other)
 
     def without(self, keys: Iterable[ObjectKey]) -> "KernelState":
         """This state less ``keys``; a key that is not there is ignored."""
-        gone = frozenset(keys)
-        return KernelState(MappingProxyType({k: v for k, v in self.objects.items() if k not in gone}))
+        return self.changed(keys, ())
+
+    def changed(self, gone: Iterable[ObjectKey], made: Iterable[KernelObject]) -> "KernelState":
+        """This state less ``gone``, then with ``made``.  The other keys are copied without being hashed again."""
+        objects = _copied(self.objects)
+        for key in gone:
+            objects.pop(key, None)
+        objects.update({obj.key: obj for obj in made})
+        return KernelState(MappingProxyType(objects))
+
+
+def _copied(objects: Mapping[ObjectKey, KernelObject]) -> dict[ObjectKey, KernelObject]:
+    """``dict(proxy)`` would hash every key, a hundred times the work of the copy itself."""
+    return objects.copy() if isinstance(objects, MappingProxyType) else dict(objects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +137,10 @@ class Scope:
         """
         if self.everything:
             return Scope(self.keys | {obj.key for obj in desired if isinstance(obj, _WITHOUT_NUMBER)}, everything=True)
-        covered = [obj for obj in desired if self.covers(obj)]
+        covered = self.restrict(desired)
         links = {LinkKey(device) for device in map(object_device, covered) if device is not None}
         wanted = {key for key in links if key in desired}
-        return Scope(self.keys | {obj.key for obj in covered} | wanted, self.devices)
+        return Scope(self.keys | covered.objects.keys() | wanted, self.devices)
 
     def restrict(self, state: KernelState) -> KernelState:
         """The covered part of ``state``."""

@@ -50,20 +50,19 @@ class Desired:
     def with_peers(self, peers: Mapping[LeaseKey, Lease], changed: AbstractSet[LeaseKey]) -> tuple["Desired", Scope]:
         """The desired state once ``peers`` are the peers, given that only ``changed`` differ, and the dirty keys."""
         inputs = replace(self.inputs, peers=peers)
-        objects, by_peer = dict(self.state.objects), dict(self.by_peer)
-        dirty: set[ObjectKey] = set()
+        by_peer = dict(self.by_peer)
+        gone: set[ObjectKey] = set()
+        made: dict[ObjectKey, KernelObject] = {}
         for key in changed:
-            for obj_key in by_peer.pop(key, frozenset[ObjectKey]()):
-                objects.pop(obj_key, None)
-                dirty.add(obj_key)
-        # Only now what is new: it may take over a key, as a VTEP's MAC that moves to another lease.
-        for key in changed & peers.keys():
-            made = {obj.key: obj for obj in peer_objects(inputs, peers[key])}
-            objects |= made
-            by_peer[key] = frozenset(made)
-            dirty |= made.keys()
-        state = KernelState(MappingProxyType(objects))
-        return Desired(inputs=inputs, state=state, by_peer=MappingProxyType(by_peer)), Scope.of(dirty)
+            gone |= by_peer.pop(key, frozenset[ObjectKey]())
+            if key in peers:
+                objects = {obj.key: obj for obj in peer_objects(inputs, peers[key])}
+                by_peer[key] = frozenset(objects)
+                made |= objects
+        # What is new comes last: it may take over a key, as a VTEP's MAC that moves to another lease.
+        state = self.state.changed(gone, made.values())
+        dirty = Scope.of(gone | made.keys())
+        return Desired(inputs=inputs, state=state, by_peer=MappingProxyType(by_peer)), dirty
 
 
 def desired(inputs: Inputs) -> Desired:

@@ -60,7 +60,7 @@ class Intent:
         inputs = self.desired.inputs
         admission = admit(book, inputs.config, inputs.host, inputs.own, previous=self.admission, changed=changed)
         before, after = self.admission.peers, admission.peers
-        moved = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+        moved = {key for key in before.keys() | after.keys() if _differ(before.get(key), after.get(key))}
         wanted, scope = self.desired.with_peers(after, moved)
         macs = self.seen_macs | {
             mac
@@ -77,3 +77,8 @@ class Intent:
             mac for lease in admission.peers.values() for mac in (lease.vtep_mac, lease.vtep_mac6) if mac is not None
         }
         return Intent(book=self.book, admission=admission, desired=wanted, seen_macs=macs), Scope.all()
+
+
+def _differ(one: Lease | None, other: Lease | None) -> bool:
+    """Nearly all are the very same object, which is seen at once."""
+    return one is not other and one != other
