@@ -39,8 +39,8 @@ PURE_ROOMS = ("errors", "model", "ownership", "wire", "plan", "render")
 PURE_MODULES = frozenset(
     (
         "cni.attach",
-        *("lab.checks", "lab.facts", "lab.labfile", "lab.state", "lab.topology", "lab.underlay"),
-        *("trace.changes", "trace.correlate", "trace.decided", "trace.diagnose", "trace.discover", "trace.journey"),
+        *("lab.checks", "lab.labfile", "lab.state", "lab.topology", "lab.underlay"),
+        *("trace.changes", "trace.correlate", "trace.decided", "trace.diagnose", "trace.journey"),
         *("trace.json", "trace.ordering", "trace.places", "trace.probe_packet", "trace.reasons", "trace.sightings"),
         *("trace.steps", "trace.topology", "trace.trail", "trace.verdict"),
     )
