@@ -59,6 +59,12 @@ COMMANDS: Final[Mapping[str, Command]] = {
         zh="代理现在会做的更改，以 ip/bridge/nft 命令显示",
     ),
     "agent": Command(module="tulle.cli.agent", en="run the node agent (also: tulled)", zh="运行节点代理（同 tulled）"),
+    "completion": Command(
+        module="tulle.cli.completion",
+        en="a completion script for bash, zsh or fish",
+        zh="bash、zsh 或 fish 的补全脚本",
+    ),
+    "man": Command(module="tulle.cli.manual", en="print the manual page", zh="打印手册页"),
 }
 
 WORDS: Final[Mapping[str, tuple[str, str]]] = {

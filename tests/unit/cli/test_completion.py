@@ -16,7 +16,8 @@ GRAMMAR = read_grammar({name: command.module for name, command in COMMANDS.items
 def _complete(*words: str) -> set[str]:
     """What bash offers for the last word."""
     line = " ".join(f"'{word}'" for word in words)
-    code = f'{script("bash")}\nCOMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _tulle; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    asked = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _tulle"
+    code = f'{script("bash")}\n{asked}; printf "%s\\n" "${{COMPREPLY[@]}}"'
     bash = shutil.which("bash")
     assert bash is not None, "bash is in every Debian"
     done = subprocess.run([bash, "-c", code], capture_output=True, text=True, check=True, env={"PATH": "/nowhere"})
