@@ -10,27 +10,22 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
+from tests.kit.etcd import NEEDS_ETCD, shared_etcd
+from tests.kit.memory_store import MemoryStore, Shelf
 from tulle.kernel.system import SystemClock
 from tulle.model.lease import Lease, LeaseEvent, LeaseKey, NodeId, Snapshot
 from tulle.model.network import MacAddress, Vni
 from tulle.store.open import open_store
-from tulle.store.ports import Administration, Claims, Directory, Registration
+from tulle.store.ports import Store
 from tulle.wire.leases import lease_key
 
 PATIENCE_S = 20.0
 """How long a story waits for what has to happen; a failure, not a measurement."""
 CONFIG = b'{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}'
 LONG_S = 3600.0
-
-
-class Store(Directory, Claims, Registration, Administration, Protocol):
-    """One client of a store that answers all four ports."""
-
-    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +35,32 @@ class StoreKind:
     name: str
     client: Callable[[Path], Store]
     short_ttl_s: float
+    marks: Sequence[pytest.MarkDecorator] = ()
 
 
 def _sqlite(folder: Path) -> Store:
     return open_store(f"sqlite://{folder}/leases.db", SystemClock())
 
 
+_shelves: dict[Path, Shelf] = {}
+
+
+def _memory(folder: Path) -> Store:
+    return MemoryStore(_shelves.setdefault(folder, Shelf(SystemClock())))
+
+
+def _etcd(folder: Path) -> Store:
+    """A prefix of the folder's own in the session's etcd."""
+    return open_store(f"etcd://{shared_etcd().endpoint}/tulle-test{folder}", SystemClock())
+
+
 SQLITE = StoreKind(name="sqlite", client=_sqlite, short_ttl_s=0.2)
 
-ALL = (SQLITE,)
+MEMORY = StoreKind(name="memory", client=_memory, short_ttl_s=0.05)
+
+ALL = (SQLITE, MEMORY)
 """Stores that answer Directory, Registration and Administration."""
-CLAIMING = (SQLITE,)
+CLAIMING = (SQLITE, MEMORY)
 """Stores in which nodes choose their own subnets."""
 
 
@@ -98,7 +108,7 @@ def on(kinds: Sequence[StoreKind]) -> Callable[[Story], Callable[[StoreKind, Pat
     """Make a story a test, once for each of these stores."""
 
     def decorate(story: Story) -> Callable[[StoreKind, Path], None]:
-        @pytest.mark.parametrize("kind", kinds, ids=lambda kind: kind.name)
+        @pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name, marks=kind.marks) for kind in kinds])
         def test(kind: StoreKind, tmp_path: Path) -> None:
             asyncio.run(_told(story, Site(kind, tmp_path)))
 
