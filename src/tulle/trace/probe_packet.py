@@ -126,7 +126,7 @@ def describe(packet: IpPacket) -> str:
     """What the packet carries, in the field's words: ``ICMP echo request seq 1``, ``TCP 40000→80 SYN``."""
     match packet.payload:
         case Echo(request=request, sequence=sequence):
-            return f"ICMP echo {'request' if request else 'reply'} seq {sequence}"
+            return f"{_icmp(packet.source.version)} echo {'request' if request else 'reply'} seq {sequence}"
         case IcmpError(type=kind, code=code):
             return icmp_error_text(kind, code, packet.source.version)
         case Udp(source_port=source, destination_port=destination):
@@ -167,12 +167,18 @@ def icmp_error_text(kind: int, code: int, family: int) -> str:
     """An ICMP error's name.  Source: RFC 792, RFC 1812 §5.2.7, RFC 4443 §3."""
     unreachable = (3, _UNREACHABLE4) if family == 4 else (1, _UNREACHABLE6)
     if kind == unreachable[0]:
-        return "ICMP " + unreachable[1].get(code, f"unreachable code {code}")
-    if kind == (11 if family == 4 else 3):
-        return "ICMP time exceeded"
-    if family == 6 and kind == 2:
-        return "ICMP packet too big"
-    return f"ICMP error type {kind} code {code}"
+        what = unreachable[1].get(code, f"unreachable code {code}")
+    elif kind == (11 if family == 4 else 3):
+        what = "time exceeded"
+    elif family == 6 and kind == 2:
+        what = "packet too big"
+    else:
+        what = f"error type {kind} code {code}"
+    return f"{_icmp(family)} {what}"
+
+
+def _icmp(family: int) -> str:
+    return "ICMP" if family == 4 else "ICMPv6"
 
 
 def _has_id(payload: bytes, probe: Probe) -> bool:
@@ -203,10 +209,10 @@ def _is_cut_probe(packet: IpPacket, carried: Transport, probe: Probe) -> bool:
             return len(carried.payload) < ID_BYTES and (ident, sequence) == (probe.ident, probe.sequence & 0xFFFF)
         case Udp(source_port=source, destination_port=destination, payload=bytes() as payload):
             return len(payload) < ID_BYTES and (source, destination) == (probe.ident, probe.port)
-        case (
-            Tcp(source_port=source, destination_port=destination)
-            | Ports(source_port=source, destination_port=destination)
-        ):
+        case Tcp(source_port=source, destination_port=destination, flags=flags, sequence=sequence):
+            opens = bool(flags & TCP_SYN) and sequence == probe.sequence  # what follows an answer is not the probe
+            return opens and (source, destination) == (probe.ident, probe.port)
+        case Ports(source_port=source, destination_port=destination):
             return (source, destination) == (probe.ident, probe.port)
         case _:
             return False
