@@ -6,10 +6,10 @@ animation, gets the whole way and the verdict at rest.
 """
 
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Final
 
 from tulle.render import svg_map
+from tulle.render.looks import asset, packed
 from tulle.render.scene import WIDTH, Beat, Point, Said, Scene
 from tulle.render.scene_build import CAPTION_HEIGHT, scene_of
 from tulle.render.scene_layout import MARGIN
@@ -45,10 +45,11 @@ def svg_of(journey: Journey) -> str:
     )
 
 
-def style(times: Timeline | None = None) -> str:
-    """The looks, and the key frames that move them."""
-    looks = _asset("map.css")
-    return looks if times is None else looks + _asset("svg.css").replace("TOTAL", f"{times.total_s:g}s") + times.css
+def style(times: Timeline) -> str:
+    """The looks, what moves them, and the dark looks for who wants them."""
+    moving = asset("svg.css").replace("TOTAL", f"{times.total_s:g}s")
+    dark = f"@media (prefers-color-scheme:dark){{{asset('dark.css')}}}"
+    return packed(asset("map.css") + moving + dark) + times.css
 
 
 def description(scene: Scene) -> str:
@@ -58,11 +59,6 @@ def description(scene: Scene) -> str:
         told += [f"{beat.hop.step or '·'} {beat.where[lang]}: {beat.text[lang]}." for beat in scene.walk("request")]
         told += [said[lang] for said in scene.verdict]
     return "\n".join(told)
-
-
-def _asset(name: str) -> str:
-    source = files("tulle.render").joinpath("assets", name).read_text(encoding="utf-8")
-    return "".join(line.strip() for line in source.splitlines() if not line.startswith("/*"))
 
 
 def _head(scene: Scene) -> str:

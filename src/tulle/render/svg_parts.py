@@ -26,7 +26,7 @@ def escape(text: str) -> str:
     return clean(text).translate(_ENTITIES)
 
 
-def el(name: str, *inside: str, **attributes: object) -> str:
+def el(name: str, /, *inside: str, **attributes: object) -> str:
     """One element.  ``class_`` is ``class``, other underscores are hyphens; attributes that are None are left out."""
     told = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
