@@ -55,12 +55,12 @@ def _etcd(folder: Path) -> Store:
 
 
 SQLITE = StoreKind(name="sqlite", client=_sqlite, short_ttl_s=0.2)
-
+ETCD = StoreKind(name="etcd", client=_etcd, short_ttl_s=1.0, marks=(NEEDS_ETCD,))
 MEMORY = StoreKind(name="memory", client=_memory, short_ttl_s=0.05)
 
-ALL = (SQLITE, MEMORY)
+ALL = (SQLITE, ETCD, MEMORY)
 """Stores that answer Directory, Registration and Administration."""
-CLAIMING = (SQLITE, MEMORY)
+CLAIMING = (SQLITE, ETCD, MEMORY)
 """Stores in which nodes choose their own subnets."""
 
 

@@ -95,3 +95,11 @@ class Administration(Protocol):
     async def delete(self, key: LeaseKey) -> None:
         """Delete a lease explicitly, whoever holds it."""
         ...
+
+
+class Store(Directory, Claims, Registration, Administration, Protocol):
+    """A store that answers all four ports."""
+
+    async def close(self) -> None:
+        """Let go of everything, within a second.  Nothing is asked of it afterwards."""
+        ...

@@ -1,0 +1,280 @@
+"""A connection to an etcd cluster: one member at a time, the next one when it fails, logged in where asked.
+
+Requests and answers are bytes; ``wire.etcd`` knows what they mean.  Every call ends within
+``CALL_S``.  What did not work is StoreUnavailable, whoever's fault it was, since a running node
+can only wait for it to end; those errors are told apart that a caller can do something about.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, TypeVar
+
+from grpclib.client import Channel, Stream
+from grpclib.const import Cardinality, Status
+from grpclib.encoding.base import CodecBase
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from h2.exceptions import H2Error
+
+from tulle.errors import ConfigError, DecodeError, StoreUnavailable
+from tulle.store.etcd_address import EtcdAccess, EtcdAddress
+from tulle.wire.etcd import AUTHENTICATE, authenticate_request, decode_token
+
+CONNECT_S: Final = 2.0
+ANSWER_S: Final = 4.0
+CALL_S: Final = 10.0
+"""How long a call lasts at most, all members tried."""
+NOT_NEEDED: Final = ""
+"""The token of a store that asks nobody who they are."""
+MEMBER_FAILED: Final = {Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED, Status.INTERNAL, Status.UNKNOWN}
+NOT_LOGGED_IN: Final = {Status.UNAUTHENTICATED, Status.INVALID_ARGUMENT}
+
+T = TypeVar("T")
+BytesStream = Stream[bytes, bytes]
+
+
+class HistoryGone(StoreUnavailable):
+    """The revision asked for is compacted, or not there yet: read anew."""
+
+
+class Refused(StoreUnavailable):
+    """The store answered, and said no."""
+
+    def __init__(self, member: str, status: Status, text: str) -> None:
+        super().__init__(f"{member}: {status.name}: {ascii(text)[1:-1]}")
+        self.status = status
+
+
+class Unanswered(StoreUnavailable):
+    """A member was asked, and nobody knows whether it did it."""
+
+
+class _AsIs(CodecBase):
+    """Messages are encoded and decoded by the callers."""
+
+    @property
+    def __content_subtype__(self) -> str:
+        return "proto"
+
+    def encode(self, message: bytes, message_type: object) -> bytes:  # noqa: ARG002 - the base's signature
+        return message
+
+    def decode(self, data: bytes, message_type: object) -> bytes:  # noqa: ARG002 - the base's signature
+        return bytes(data)
+
+
+class EtcdClient:
+    """Calls and streams on one member of the cluster, until it fails.  Made without I/O; ``close`` when done."""
+
+    def __init__(self, address: EtcdAddress) -> None:
+        self._address = address
+        self._at = 0
+        self._channel: Channel | None = None
+        self._token: str | None = None
+        self._logging_in = asyncio.Lock()
+        self._files_were_read = False
+        self._closed = False
+
+    @property
+    def member(self) -> str:
+        """The member that is asked now."""
+        return f"etcd {self._address.endpoints[self._at]}"
+
+    def close(self) -> None:
+        """Drop the connection; whatever waits on it fails."""
+        self._closed = True
+        self._drop()
+
+    async def call(self, method: str, request: bytes, *, repeatable: bool = False) -> bytes:
+        """The answer to one request.
+
+        A member that cannot be reached is passed over.  One that was reached and did not answer
+        may have done it all the same: only what is ``repeatable`` is then asked elsewhere.
+        Raises StoreUnavailable, of it HistoryGone; ConfigError: TLS files that were never readable.
+        """
+        try:
+            async with asyncio.timeout(CALL_S):
+                return await self._call(method, request, repeatable)
+        except TimeoutError:
+            raise StoreUnavailable(f"{self.member}: no answer within {CALL_S:g} s") from None
+
+    @asynccontextmanager
+    async def stream(self, method: str) -> AsyncGenerator[BytesStream]:
+        """A stream of requests and answers on one member, which must have a leader.
+
+        What fails inside the body comes out as StoreUnavailable, and the next member is next.
+        """
+        metadata = {"hasleader": "true", **await self._credentials()}
+        channel = await self._reached()
+        with self._explained(channel):
+            async with channel.request(method, Cardinality.STREAM_STREAM, bytes, bytes, metadata=metadata) as stream:
+                yield stream
+
+    def forget_token(self) -> None:
+        """Log in again before the next request."""
+        self._token = None
+
+    def turn(self, channel: Channel | None = None) -> None:
+        """Ask the next member from now on; not when somebody has turned away from ``channel`` already."""
+        if channel is None or channel is self._channel:
+            self._drop()
+            self._at = (self._at + 1) % len(self._address.endpoints)
+
+    # -- one request --------------------------------------------------------------------
+
+    async def _call(self, method: str, request: bytes, repeatable: bool) -> bytes:
+        for left in reversed(range(len(self._address.endpoints))):
+            try:
+                return await self._logged_in(method, request)
+            except Unanswered:
+                if not (repeatable and left):
+                    raise
+        raise AssertionError("the last member's failure was raised")
+
+    async def _logged_in(self, method: str, request: bytes) -> bytes:
+        """Ask; when the store does not know our token any more, log in again and ask once more."""
+        credentials = await self._credentials()
+        try:
+            return await self._ask(method, request, credentials)
+        except Refused as refusal:
+            if refusal.status not in NOT_LOGGED_IN or self._address.access.user is None:
+                raise
+        if credentials.get("token", NOT_NEEDED) == self._token:
+            self.forget_token()
+        return await self._ask(method, request, await self._credentials())
+
+    async def _ask(self, method: str, request: bytes, metadata: dict[str, str]) -> bytes:
+        channel = await self._reached()
+        with self._explained(channel):
+            # In a task of its own: grpclib tells of a lost connection by cancelling the task that waits.
+            answer = await asyncio.create_task(_exchange(channel, method, request, metadata))
+        if answer is None:
+            raise Unanswered(f"{self.member}: an answer without a message")
+        return answer
+
+    async def _credentials(self) -> dict[str, str]:
+        """The metadata that says who we are; empty for a store that does not ask."""
+        access = self._address.access
+        if access.user is None:
+            return {}
+        async with self._logging_in:
+            if self._token is None:
+                self._token = await self._log_in(access.user, access.password or "")
+        return {"token": self._token} if self._token else {}
+
+    async def _log_in(self, user: str, password: str) -> str:
+        try:
+            return understood(decode_token, await self._ask(AUTHENTICATE, authenticate_request(user, password), {}))
+        except Refused as refusal:
+            if refusal.status is Status.FAILED_PRECONDITION:  # authentication is not enabled
+                return NOT_NEEDED
+            raise
+
+    @contextmanager
+    def _explained(self, channel: Channel) -> Generator[None]:
+        """What went wrong on ``channel``, as an error of ours."""
+        member = self.member
+        try:
+            yield
+        except GRPCError as error:
+            refusal = Refused(member, error.status, error.message or "")
+            if error.status is Status.OUT_OF_RANGE:
+                raise HistoryGone(str(refusal)) from error
+            if error.status in MEMBER_FAILED:
+                self.turn(channel)
+                raise Unanswered(str(refusal)) from error
+            raise refusal from error
+        except TimeoutError as error:
+            self.turn(channel)
+            raise Unanswered(f"{member}: no answer within {ANSWER_S:g} s") from error
+        except (StreamTerminatedError, ProtocolError, H2Error, OSError) as error:
+            self.turn(channel)
+            raise Unanswered(f"{member}: {_reason(error)}") from error
+
+    # -- connections --------------------------------------------------------------------
+
+    async def _reached(self) -> Channel:
+        """A channel with a connection, to the first member that can be reached."""
+        reasons: list[str] = []
+        for _ in self._address.endpoints:
+            if self._closed:
+                raise StoreUnavailable(f"{self.member}: closed")
+            channel = self._channel = self._channel or self._opened()
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    await channel.__connect__()
+            except OSError as error:  # also a timeout, and everything of TLS
+                reasons.append(f"{self.member}: {_reason(error)}")
+                self.turn(channel)
+            else:
+                return channel
+        raise StoreUnavailable("; ".join(reasons))
+
+    def _opened(self) -> Channel:
+        endpoint = self._address.endpoints[self._at]
+        context = self._tls_context() if self._address.tls else None
+        return Channel(endpoint.host, endpoint.port, codec=_AsIs(), ssl=context)
+
+    def _tls_context(self) -> ssl.SSLContext:
+        """Read from the files for each connection, so that renewed certificates are taken up."""
+        try:
+            context = tls_context(self._address.access)
+        except OSError as error:
+            if self._files_were_read:
+                raise StoreUnavailable(f"{self.member}: TLS files: {_reason(error)}") from error
+            raise ConfigError("--etcd-cafile, --etcd-certfile, --etcd-keyfile", _reason(error)) from error
+        self._files_were_read = True
+        return context
+
+    def _drop(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+
+async def _exchange(channel: Channel, method: str, request: bytes, metadata: dict[str, str]) -> bytes | None:
+    async with (
+        asyncio.timeout(ANSWER_S),
+        channel.request(method, Cardinality.UNARY_UNARY, bytes, bytes, metadata=metadata) as stream,
+    ):
+        await stream.send_message(request, end=True)
+        answer = await stream.recv_message()
+        await stream.recv_trailing_metadata()
+        return answer
+
+
+def understood(decode: Callable[[bytes], T], answer: bytes) -> T:
+    """The decoded answer.  Raises StoreUnavailable: whatever answers there, it is no etcd."""
+    try:
+        return decode(answer)
+    except DecodeError as error:
+        raise StoreUnavailable(f"etcd: {error}") from error
+
+
+async def within(seconds: float, work: Coroutine[object, object, T], what: str) -> T:
+    """``work`` in a task of its own and in bounded time.  Raises StoreUnavailable."""
+    task = asyncio.create_task(work)
+    try:
+        async with asyncio.timeout(seconds):
+            return await task
+    except TimeoutError:
+        raise StoreUnavailable(f"etcd: {what} within {seconds:g} s") from None
+
+
+def tls_context(access: EtcdAccess) -> ssl.SSLContext:
+    """TLS 1.2 or newer, HTTP/2, the member's name checked.  Raises OSError: a file is missing or is none."""
+    context = ssl.create_default_context(cafile=access.cafile)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    if access.certfile is not None:
+        context.load_cert_chain(access.certfile, access.keyfile)
+    return context
+
+
+def _reason(error: BaseException) -> str:
+    """One line, whatever kind of error it is."""
+    if isinstance(error, TimeoutError):
+        return f"not reached within {CONNECT_S:g} s"
+    text = error.strerror if isinstance(error, OSError) else None
+    return text or str(error) or type(error).__name__

@@ -1,0 +1,103 @@
+"""Everything that the leases' keys hold, at one revision: pages of them, and the snapshot that they make."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from tulle.errors import DecodeError
+from tulle.model.lease import Lease, LeaseKey, Snapshot, Undecodable
+from tulle.seams import Clock
+from tulle.store.etcd_client import EtcdClient, HistoryGone, understood
+from tulle.store.etcd_layout import Judge, Layout, after, expired_lately
+from tulle.wire.etcd import RANGE, Found, Header, KeyValue, decode_found, range_request
+
+PAGE: Final = 500
+"""Keys in one answer: decoding them holds the loop for a few milliseconds."""
+TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One event by which a store's history is recognised."""
+
+    key: bytes
+    revision: int
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Everything up to ``revision`` has been told; ``mark`` is the newest event of it that the history still has."""
+
+    cluster_id: int
+    revision: int
+    mark: Mark | None
+
+
+class LeaseReader:
+    """Reads the leases below one prefix."""
+
+    def __init__(self, client: EtcdClient, layout: Layout, clock: Clock) -> None:
+        self._client, self._layout, self._clock = client, layout, clock
+        self._judge = Judge(layout)
+
+    async def get(self, *keys: bytes) -> list[KeyValue | None]:
+        """What single keys hold.  Raises StoreUnavailable."""
+        answers = [await self._range(range_request(key)) for key in keys]
+        return [answer.kvs[0] if answer.kvs else None for answer in answers]
+
+    async def read(self) -> tuple[Snapshot, Position]:
+        """All leases at one revision, in O(pages) requests.  Raises StoreUnavailable."""
+        for left in reversed(range(TRIES)):
+            try:
+                return await self._read()
+            except HistoryGone:  # compacted between two pages
+                if not left:
+                    raise
+        raise AssertionError("the last failure was raised")
+
+    def judged(self, kv: KeyValue, records: Mapping[bytes, KeyValue]) -> Lease | Undecodable:
+        """What a lease's key holds; ``records`` are those written with it."""
+        try:
+            return self._judge.lease(kv, records, self._clock.wall_ns())
+        except DecodeError as error:
+            return Undecodable(self._layout.lease_key(kv.key) or LeaseKey(""), str(error))
+
+    async def _read(self) -> tuple[Snapshot, Position]:
+        header, kvs = await self._pages(self._layout.subnets, 0)
+        _, found = await self._pages(self._layout.records, header.revision)
+        records = {kv.key: kv for kv in found}
+        self._judge.forget_all_but(kv.lease for kv in kvs)
+        judged = list[Lease | Undecodable]()
+        for number, kv in enumerate(kvs):
+            if number % PAGE == PAGE - 1:
+                await asyncio.sleep(0)
+            judged.append(self.judged(kv, records))
+        leases = tuple(each for each in judged if isinstance(each, Lease))
+        snapshot = Snapshot(
+            cluster_id=f"{header.cluster_id:016x}",
+            revision=header.revision,
+            leases=leases,
+            undecodable=tuple(each for each in judged if isinstance(each, Undecodable)),
+            expired=expired_lately(found, (each.key for each in judged), self._clock.wall_ns()),
+        )
+        newest = max((*kvs, *found), key=lambda kv: kv.modified, default=None)
+        mark = None if newest is None else Mark(newest.key, newest.modified)
+        return snapshot, Position(cluster_id=header.cluster_id, revision=header.revision, mark=mark)
+
+    async def _pages(self, prefix: bytes, revision: int) -> tuple[Header, list[KeyValue]]:
+        """Every key that begins with ``prefix``, at ``revision`` (0: now); whose it is and of which revision."""
+        kvs = list[KeyValue]()
+        start = prefix
+        while True:
+            page = await self._range(range_request(start, after(prefix), limit=PAGE, revision=revision))
+            revision = revision or page.header.revision
+            kvs += page.kvs
+            if not page.more or not page.kvs:
+                return Header(page.header.cluster_id, revision), kvs
+            start = page.kvs[-1].key + b"\0"
+
+    async def _range(self, request: bytes) -> Found:
+        answer = await self._client.call(RANGE, request, repeatable=True)
+        return understood(decode_found, answer)

@@ -1,0 +1,236 @@
+"""Following the leases in etcd: a snapshot, then its changes, through whatever happens to the connection.
+
+A broken watch is resumed *at* the last event that was told, not behind it: the store must show
+that very event again, or it is not the history that we knew (wiped, restored, compacted), and a
+snapshot is taken anew.  ``header.revision`` never says where to go on: in the middle of a
+catch-up it is already the newest.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Final
+
+from tulle.errors import StoreUnavailable
+from tulle.model.lease import Departure, Garbled, Gone, Lease, LeaseEvent, LeaseKey, Put, Snapshot, Undecodable
+from tulle.seams import Clock
+from tulle.store.etcd_client import BytesStream, EtcdClient, HistoryGone, understood, within
+from tulle.store.etcd_layout import Layout, after
+from tulle.store.etcd_read import LeaseReader, Mark, Position
+from tulle.wire.etcd import (
+    TIME_TO_LIVE,
+    WATCH,
+    Event,
+    KeyValue,
+    Told,
+    decode_time_to_live,
+    decode_told,
+    lease_request,
+    progress_request,
+    watch_request,
+)
+
+ANSWER_S: Final = 4.0
+QUIET_S: Final = 10.0
+"""After so much silence a watch is asked for a sign of life, and given as long again to show it."""
+RESUME_S: Final = 5.0
+"""For so long a broken watch is tried to be resumed before the store counts as away."""
+PAUSE_FIRST_S: Final = 0.1
+PAUSE_LIMIT_S: Final = 1.0
+FRUITLESS: Final = 3
+"""So many snapshots in a row from which no watch could go on, and the store counts as away."""
+SKEW_NS: Final = 1_000_000_000
+"""An expiry that is seen so much before the end on record is still one."""
+NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Events as they were told, and where they lead to."""
+
+    position: Position
+    events: Sequence[Event]
+
+
+class Follower:
+    """Follows the leases below one prefix."""
+
+    def __init__(self, client: EtcdClient, reader: LeaseReader, layout: Layout, clock: Clock) -> None:
+        self._client, self._reader, self._layout, self._clock = client, reader, layout, clock
+        self._fruitless = 0
+
+    async def watch(self) -> AsyncGenerator[LeaseEvent]:
+        """A snapshot, then changes; a snapshot again when history does not go on from where we were."""
+        while True:
+            snapshot, position = await self._reader.read()
+            yield snapshot
+            self._fruitless += 1
+            try:
+                async with aclosing(self._changes(position, _ends(snapshot))) as changes:
+                    async for event in changes:
+                        yield event
+            except HistoryGone:
+                if self._fruitless >= FRUITLESS:
+                    raise
+
+    async def _changes(self, position: Position, ends: dict[LeaseKey, int]) -> AsyncGenerator[LeaseEvent]:
+        """Changes after ``position``, over as many streams as it takes.
+
+        Raises HistoryGone: only a snapshot helps; StoreUnavailable: no stream for ``RESUME_S``.
+        """
+        resuming, pause_s, give_up_ns = False, PAUSE_FIRST_S, None
+        while True:
+            try:
+                async with aclosing(self._steps(position, resuming)) as steps:
+                    async for step in steps:
+                        for event in await self._events(step.events, ends):
+                            yield event
+                        position, give_up_ns, self._fruitless = step.position, None, 0
+                        pause_s = PAUSE_FIRST_S if step.events else pause_s
+            except HistoryGone:
+                raise
+            except StoreUnavailable:
+                now_ns = self._clock.boottime_ns()
+                give_up_ns = give_up_ns or now_ns + int(RESUME_S * NS)
+                if now_ns >= give_up_ns:
+                    raise
+            resuming = True
+            await self._clock.sleep(pause_s)
+            pause_s = min(PAUSE_LIMIT_S, pause_s * 2)
+
+    # -- one stream ---------------------------------------------------------------------
+
+    async def _steps(self, position: Position, resuming: bool) -> AsyncGenerator[Step]:
+        """What one stream tells after ``position``; an empty step first, once it is known to be that history."""
+        start = position.revision + 1
+        if resuming:
+            if position.mark is None:
+                raise HistoryGone("etcd: nothing to recognise the history by")
+            start = position.mark.revision
+        async with aclosing(self._told(start)) as messages:
+            async for told in messages:
+                created = told.created
+                if created:
+                    _check_history(told, position)
+                if created and resuming:
+                    told = await within(ANSWER_S, _first(messages), "a resumed watch did not begin")  # noqa: PLW2901
+                    _check_mark(told, position.mark)
+                fresh = [event for event in told.events if event.kv.modified > position.revision]
+                if fresh:
+                    last = fresh[-1]
+                    mark = Mark(last.kv.key, last.kv.modified, last.deleted)
+                    position = replace(position, revision=last.kv.modified, mark=mark)
+                if fresh or created:
+                    yield Step(position, fresh)
+
+    async def _told(self, revision: int) -> AsyncGenerator[Told]:
+        """The messages of one watch from ``revision`` on, as long as it lives."""
+        request = watch_request(self._layout.subnets, after(self._layout.records), revision)
+        async with self._client.stream(WATCH) as stream:
+            await within(ANSWER_S, stream.send_message(request), "the watch could not be sent")
+            while True:
+                told = understood(decode_told, await self._next(stream))
+                if told.compacted:
+                    raise HistoryGone(f"{self._client.member}: compacted at {told.compacted}")
+                if told.canceled:
+                    self._client.forget_token()
+                    raise StoreUnavailable(f"{self._client.member}: watch refused: {ascii(told.reason)[1:-1]}")
+                yield told
+
+    async def _next(self, stream: BytesStream) -> bytes:
+        """The next message; a long silence is broken by a question, and a second one is the end."""
+        receiving = asyncio.ensure_future(stream.recv_message())
+        try:
+            done, _ = await asyncio.wait({receiving}, timeout=QUIET_S)
+            if not done:
+                await within(ANSWER_S, stream.send_message(progress_request()), "the watch is stuck")
+                done, _ = await asyncio.wait({receiving}, timeout=QUIET_S)
+            if not done:
+                self._client.turn()
+                raise StoreUnavailable(f"{self._client.member}: the watch is silent")
+            message = receiving.result()
+        finally:
+            receiving.cancel()
+            await asyncio.wait({receiving})
+            if not receiving.cancelled():
+                receiving.exception()  # seen, also when it came together with our own cancellation
+        if message is None:
+            raise StoreUnavailable(f"{self._client.member}: the watch ended")
+        return message
+
+    # -- what the events mean -----------------------------------------------------------
+
+    async def _events(self, events: Sequence[Event], ends: dict[LeaseKey, int]) -> list[LeaseEvent]:
+        """The changes of leases among ``events``; a record counts only with the lease that it was written with."""
+        told = list[LeaseEvent]()
+        for _, group in groupby(events, key=lambda event: event.kv.modified):
+            together = list(group)
+            records = {event.kv.key: event.kv for event in together if not event.deleted}
+            for event in together:
+                key = self._layout.lease_key(event.kv.key)
+                if key is not None:
+                    told.append(await self._event(key, event, records, ends))
+        return told
+
+    async def _event(
+        self, key: LeaseKey, event: Event, records: dict[bytes, KeyValue], ends: dict[LeaseKey, int]
+    ) -> LeaseEvent:
+        revision = event.kv.modified
+        if event.deleted:
+            departure = await self._departure(event, ends.pop(key, None))
+            return Gone(key, revision, departure)
+        lease = self._reader.judged(event.kv, records)
+        if isinstance(lease, Undecodable):
+            ends.pop(key, None)
+            return Garbled(lease, revision)
+        _note(ends, lease)
+        return Put(lease, revision)
+
+    async def _departure(self, event: Event, ends_ns: int | None) -> Departure:
+        """Did the lease end by itself?
+
+        Of tulle's own leases the end is known.  Of others only etcd knows: when the etcd lease
+        that held the key is alive, somebody deleted the key.
+        """
+        if event.before is None or not event.before.lease:
+            return Departure.DELETED
+        if ends_ns is not None:
+            over = self._clock.wall_ns() >= ends_ns - SKEW_NS
+        else:
+            answer = await self._client.call(TIME_TO_LIVE, lease_request(event.before.lease), repeatable=True)
+            over = understood(decode_time_to_live, answer) <= 0
+        return Departure.EXPIRED if over else Departure.DELETED
+
+
+def _ends(snapshot: Snapshot) -> dict[LeaseKey, int]:
+    """When each of tulle's leases ends, by its key."""
+    ends: dict[LeaseKey, int] = {}
+    for lease in snapshot.leases:
+        _note(ends, lease)
+    return ends
+
+
+def _note(ends: dict[LeaseKey, int], lease: Lease) -> None:
+    if lease.owner is not None and lease.expires_at_ns is not None:
+        ends[lease.key] = lease.expires_at_ns
+    else:
+        ends.pop(lease.key, None)
+
+
+async def _first(messages: AsyncIterator[Told]) -> Told:
+    return await anext(messages)
+
+
+def _check_history(told: Told, position: Position) -> None:
+    """Raises HistoryGone: it is another cluster, or one that forgot."""
+    if told.header.cluster_id != position.cluster_id or told.header.revision < position.revision:
+        raise HistoryGone(f"etcd: cluster {told.header.cluster_id:016x} is at revision {told.header.revision}")
+
+
+def _check_mark(told: Told, mark: Mark | None) -> None:
+    """Raises HistoryGone: the first event is not the one that we remember."""
+    first = told.events[0] if told.events else None
+    if first is None or Mark(first.kv.key, first.kv.modified, first.deleted) != mark:
+        raise HistoryGone("etcd: its history is not the one that was followed")
