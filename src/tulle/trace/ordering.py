@@ -2,8 +2,8 @@
 
 Pure.  Two facts of the kernel make time alone the wrong key: a received packet keeps one
 receive stamp while it climbs from a port to its bridge or from a NIC to the VXLAN device on
-it, and a stamp may survive a veth pair inside one namespace.  So: by time, then by height of
-the device, and never at a veth's far end before its near end.
+it, and a stamp may survive a veth pair inside one namespace.  So: by time, but never at a veth's
+far end before its near end, nor up or out of a namespace before the frame came into it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -61,19 +61,35 @@ def _master(sighting: Sighting, topology: Topology) -> tuple[int, int | None] | 
     return (device.netns, device.master) if device else None
 
 
-def _rank(sighting: Sighting, topology: Topology) -> tuple[int, int]:
-    """Among equal stamps: received first, upwards; then sent, downwards."""
+def _rank(sighting: Sighting, topology: Topology) -> tuple[int, int, int, int]:
+    """Among equal stamps: received first, upwards; then sent, downwards; the device last, so that no tie is left."""
+    height, device = _height(sighting, topology), sighting.device
+    return int(sighting.outgoing), -height if sighting.outgoing else height, device.netns, device.ifindex
+
+
+def _height(sighting: Sighting, topology: Topology) -> int:
     device = topology.device(sighting.device)
-    height = topology.height(device) if device else 0
-    return (1, -height) if sighting.outgoing else (0, height)
+    return topology.height(device) if device else 0
 
 
 def _waits(sighting: Sighting, waiting: Sequence[Sighting], topology: Topology) -> bool:
-    """Has the near end of ``sighting``'s veth pair still to come, for the same packet?"""
-    device = topology.device(sighting.device)
-    if sighting.outgoing or device is None or device.peer is None:
-        return False
+    """Has a place that ``sighting`` comes from still to come itself?"""
     return any(
-        other.outgoing and other.device == device.peer and other.layers.packet.ttl == sighting.layers.packet.ttl
+        _is_near_end(other, sighting, topology) or _leads_up_to(other, sighting, topology)
         for other in waiting
+        if other is not sighting
     )
+
+
+def _is_near_end(other: Sighting, sighting: Sighting, topology: Topology) -> bool:
+    """Did the same packet enter at ``other`` the veth pair that it leaves at ``sighting``?"""
+    device = topology.device(sighting.device)
+    enters = other.outgoing and not sighting.outgoing and device is not None and other.device == device.peer
+    return enters and other.layers.packet.ttl == sighting.layers.packet.ttl
+
+
+def _leads_up_to(other: Sighting, sighting: Sighting, topology: Topology) -> bool:
+    """Was ``other`` received in the same namespace, no later, below a device that only passes the frame on?"""
+    if other.outgoing or other.device.netns != sighting.device.netns or other.t_ns > sighting.t_ns:
+        return False
+    return sighting.outgoing or _height(other, topology) < _height(sighting, topology)
