@@ -144,6 +144,7 @@ class Reconciler:
                 self._set_problem("kernel", str(error))
                 await self._clock.sleep(PAUSE_AFTER_ERROR_S)
                 self._drifted |= Scope.all()
+                self._wake.set()
             self._check_support()
             self._passed.set()
             self._passed = asyncio.Event()
@@ -176,7 +177,7 @@ class Reconciler:
             self._chains_are_dirty = True
 
     async def _converge(self) -> bool:
-        """One pass over all that is dirty; False when there was nothing to do, or all of it has to be looked at anew."""
+        """One pass over all that is dirty; False when nothing is, or when all has to be looked at anew."""
         started = self._clock.boottime_ns()
         if self._chains_are_dirty:
             await self._refresh_chains()
