@@ -39,8 +39,9 @@ from tulle.model.state import KernelState, Scope
 from tulle.ownership import Standing
 from tulle.plan.compare import Gap, gap
 from tulle.plan.desired import node_ownership
-from tulle.plan.diff import diff
+from tulle.plan.diff import diff, in_order
 from tulle.plan.intent import Intent
+from tulle.plan.slices import joined, slices
 
 TROUBLES = (ENOMEM, EBUSY, ENOBUFS, EINVAL, EEXIST, ENOENT)
 STRANGE_MAC = MacAddress("02:de:ad:be:ef:00")
@@ -211,6 +212,21 @@ def test_one_pass_reaches_what_is_wanted_and_the_next_has_nothing_to_do(
     kernel, wanted = beginning(before, damage, foreign), dual_intent(*after)
     run_pass(kernel, wanted)
     assert_holds(kernel, wanted)
+
+
+@given(peers(), damage, foreigners, peers(), st.integers(1, 9))
+def test_a_plan_worked_out_in_slices_is_the_plan(
+    before: list[Lease], damage: list[Harm], foreign: list[KernelObject], after: list[Lease], size: int
+) -> None:
+    kernel, wanted = beginning(before, damage, foreign), dual_intent(*after)
+    state, observed = wanted.desired.state, look(kernel, wanted)
+    judge = node_ownership(DUAL, wanted.seen_macs)
+    whole = diff(state, observed, judge)
+    sliced = joined((diff(part.desired, part.observed, judge) for part in slices(state, observed, size)), state)
+    assert sorted(map(repr, sliced.steps)) == sorted(map(repr, whole.steps))
+    assert set(sliced.conflicts) == set(whole.conflicts)
+    assert set(sliced.strangers) == set(whole.strangers)
+    assert sliced.steps == in_order(sliced.steps, state)
 
 
 @given(peers(), damage, foreigners, peers())
