@@ -1,23 +1,17 @@
 """A lab from ``up`` to ``down``: what it is, what it never touches, and what is left when it is killed."""
 
-import json
-import random
-import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.kit.labs import LabCommand, a_lab, environment
-from tulle.agent.control import ask
-from tulle.agent.options import AgentOptions
+from tests.kit.labs import NEEDS_ROOT, LabCommand, a_lab, eventually
 from tulle.kernel.netns import create, delete, inside
 
+pytestmark = pytest.mark.skipif(bool(NEEDS_ROOT), reason=str(NEEDS_ROOT))
 IP_RECVTTL, IP_TTL = 12, 2
 
 
@@ -74,7 +68,7 @@ def test_a_name_in_use_is_refused_and_nothing_of_it_is_touched(lab: LabCommand) 
     assert again.returncode == 2
     assert again.stderr.startswith(f"tulle: lab {lab.name}: is already there: ")
     assert lab.facts("ping", "-c", "1", "pod1", "pod4")["echoes"][0]["rtt_ns"]
-    assert [node["agent_pid"] for node in before["nodes"]] == [node["agent_pid"] for node in _listed(lab)["nodes"]]
+    assert [node["agent_pid"] for node in before["nodes"]] == [node["agent_pid"] for node in lab.listed()["nodes"]]
 
 
 @pytest.mark.parametrize("taken", ["node2", "pod3", "switch"])
@@ -126,14 +120,14 @@ def test_two_ups_of_one_name_at_once_make_one_lab(lab: LabCommand) -> None:
 def test_a_node_comes_and_goes(lab: LabCommand) -> None:
     lab.must("up")
     assert lab.must("add node", "--pods", "1") == "node3 is up: pod5\n"
-    assert {peer["state"] for peer in _peers(lab, "node1")} == {"ok"}
+    assert {peer["state"] for peer in lab.ask("node1", "peers")["peers"]} == {"ok"}
     lab.must("ping", "-c", "1", "pod1", "pod5")
     assert lab.must("remove node", "node2") == "node2 is gone\n"
-    assert [node["name"] for node in _listed(lab)["nodes"]] == ["node1", "node3"]
+    assert [node["name"] for node in lab.listed()["nodes"]] == ["node1", "node3"]
     assert not lab.netns("node2").exists()
     assert not lab.netns("pod4").exists()
     lab.must("ping", "-c", "1", "pod5", "pod1")
-    _eventually(lambda: "10.244.2.0/24" not in lab.inside("node1", "ip", "route"))
+    eventually(lambda: "10.244.2.0/24" not in lab.inside("node1", "ip", "route"))
     assert lab.must("add node", "again", "--pods", "0").startswith("again is up: 10.244.2.0/24")
     lab.must("down")
     assert lab.leftovers() == []
@@ -168,70 +162,6 @@ def test_a_file_names_nodes_and_pods(lab: LabCommand, tmp_path: Path) -> None:
     assert "mtu 1350" in lab.inside("web", "ip", "link", "show", "eth0")
 
 
-def test_commands_run_inside_and_their_exit_code_is_ours(lab: LabCommand) -> None:
-    lab.must("up", "--nodes", "1", "--pods", "1")
-    assert "10.244.1.2/24" in lab.inside("pod1", "ip", "-o", "address", "show", "eth0")
-    assert lab.run("exec", "pod1", "--", "sh", "-c", "exit 7").returncode == 7
-    assert lab.run("exec", "pod1", "--", "/nonexistent").stderr.startswith("tulle: /nonexistent: cannot be executed")
-
-
-def test_a_pod_that_does_not_answer_is_exit_1(lab: LabCommand) -> None:
-    lab.must("up", "--nodes", "1", "--pods", "1")
-    done = lab.run("ping", "-c", "1", "-W", "0.2", "pod1", "10.244.1.200")
-    assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "1 sent, 0 received"
-
-
-def test_a_killed_up_leaves_a_state_that_down_cleans(lab: LabCommand) -> None:
-    chance = random.Random(7)
-    for _ in range(12):
-        process = lab.popen("up", "--nodes", "3")
-        time.sleep(chance.uniform(0.1, 0.7))
-        process.kill()
-        process.communicate()
-        lab.must("down")
-        assert lab.leftovers() == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_up_leaves_what_down_cleans(lab: LabCommand, number: signal.Signals) -> None:
-    chance = random.Random(8)
-    for _ in range(8):
-        process = lab.popen("up", "--nodes", "3")
-        time.sleep(chance.uniform(0.1, 0.7))
-        process.send_signal(number)
-        process.communicate(timeout=30)
-        lab.must("down")
-        assert lab.leftovers() == []
-
-
-def test_ctrl_c_cleans_up_by_itself(lab: LabCommand) -> None:
-    process = lab.popen("up", "--nodes", "12")
-    _eventually(lambda: lab.netns("node12").exists())
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (130, "", "")
-    assert lab.leftovers() == []
-
-
-def _listed(lab: LabCommand) -> dict[str, Any]:
-    """This lab's facts, as ``ls`` gives them."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tulle", "lab", "ls", "--json"],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        check=True,
-    )
-    (found,) = [facts for facts in json.loads(done.stdout)["labs"] if facts["lab"] == lab.name]
-    return found
-
-
-def _peers(lab: LabCommand, node: str) -> list[dict[str, Any]]:
-    root = next(found["root"] for found in _listed(lab)["nodes"] if found["name"] == node)
-    return ask(AgentOptions(root=Path(root)).paths.socket, {"verb": "peers"}, timeout_s=10)["peers"]
-
-
 def _ttl(lab: LabCommand, source: str, target: str, address: str) -> int:
     """The TTL with which a datagram of one node arrives at another."""
     with inside(lab.netns(target)):
@@ -245,10 +175,3 @@ def _ttl(lab: LabCommand, source: str, target: str, address: str) -> int:
         sender.sendto(b"how far?", receiver.getsockname())
         _, ancillary, _, _ = receiver.recvmsg(64, 64)
         return int.from_bytes(next(data for _, kind, data in ancillary if kind == IP_TTL), sys.byteorder)
-
-
-def _eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "did not come true in 20 s"
-        time.sleep(0.01)

@@ -26,7 +26,7 @@ def add_parser(subparsers: "Parsers") -> None:
     parser = subparsers.add_parser("lab", help="a cluster on this machine", description=DESCRIPTION, epilog=EPILOG)
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     _add_up(verbs)
-    listing = _verb(verbs, "ls", lab_life.ls, "the labs that there are", named=False)
+    listing = _verb(verbs, "ls", lab_life.ls, "the labs that there are", which="only this lab (default: all)")
     _drawn(listing)
     _add_ping(verbs)
     _add_check(verbs)
@@ -101,12 +101,11 @@ def _verb(
     run: Callable[[argparse.Namespace], int],
     text: str,
     *,
-    named: bool = True,
+    which: str = "which lab (default: TULLE_LAB, else lab)",
     facts: bool = True,
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=_sentence(text))
-    if named:
-        parser.add_argument("--name", metavar="LAB", help="which lab (default: TULLE_LAB, else lab)")
+    parser.add_argument("--name", metavar="LAB", help=which)
     if facts:
         parser.add_argument("--json", action="store_true", help="print the facts as JSON")
     parser.set_defaults(run=run)

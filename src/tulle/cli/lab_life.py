@@ -93,11 +93,15 @@ def remove(args: argparse.Namespace) -> int:
 
 def ls(args: argparse.Namespace) -> int:
     """Draw the labs that there are; one that cannot be read does not hide the others."""
+    from tulle.cli.places import existing_lab
     from tulle.lab.facts import lab_json
     from tulle.render.lab import format_labs
 
     folder = _folder()
-    states, errors = _each(folder.names(), folder.read)
+    if args.name:
+        states, errors = {args.name: existing_lab(args.name)}, []
+    else:
+        states, errors = _each(folder.names(), folder.read)
     labs = [lab_json(folder, state) for state in states.values() if state is not None]
     if args.json:
         _print_json({"schema": "tulle.lab/1", "labs": labs})

@@ -46,6 +46,7 @@ HELP: Final[Mapping[str, str]] = {
     "draw with plain characters": "只用普通字符画图",
     "print nothing when it works": "成功时不输出任何内容",
     "which lab (default: TULLE_LAB, else lab)": "哪个实验（默认 TULLE_LAB，否则 lab）",
+    "only this lab (default: all)": "只列出该实验（默认全部）",
     "print the facts as JSON": "以 JSON 输出",
     "every lab of this user": "该用户的所有实验",
     "a node or pod": "节点或 Pod",

@@ -84,6 +84,7 @@ class LabFolder:
         home = self.home(lab)
         if home.is_dir() and not home.is_symlink():
             shutil.rmtree(home)
+        self._sweep(lab)
         SystemFiles().remove(self._state_file(lab))
 
     def remove_node_root(self, lab: str, node: str) -> None:
@@ -111,7 +112,7 @@ class LabFolder:
                     empty.rmdir()  # the last lab leaves no folder
 
     def _sweep(self, lab: str) -> None:
-        """Remove what a writer of the state that was killed left beside it; nobody else writes under the lock."""
+        """Remove what a writer of the state that was killed left beside it; under the lock nobody else writes."""
         unfinished = re.compile(rf"\.{re.escape(self._state_file(lab).name)}\.[0-9]+\.new")
         for entry in os.scandir(self.path):
             if unfinished.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):

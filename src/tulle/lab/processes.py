@@ -40,9 +40,9 @@ def is_alive(process: Process) -> bool:
 
 @contextmanager
 def undisturbed() -> Generator[None]:
-    """Hold back SIGINT and SIGTERM from a ``fork``: a child that met one here would clean up as if it were us.
+    """Hold SIGINT and SIGTERM back for a short while, from this thread and the processes that it forks.
 
-    The child calls ``be_mortal``.
+    A forked child that met one before it called ``be_mortal`` would clean up as if it were us.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, POLITE)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tulle.errors import ConfigError
 from tulle.kernel import netns
 from tulle.lab.folder import LabFolder
+from tulle.lab.processes import undisturbed
 from tulle.lab.rootless import enter_holder
 from tulle.lab.state import LabState, namespace_name
 from tulle.lab.topology import LabNode
@@ -49,7 +50,8 @@ class Lab:
         for name in names:
             full = namespace_name(self.name, name)
             try:
-                netns.create(full, self.folder.netns(self.name))
+                with undisturbed():  # a thread makes it, which an interrupt would leave at work behind our back
+                    netns.create(full, self.folder.netns(self.name))
             except ConfigError:
                 others = tuple(other for other in self.state.namespaces if other != full)
                 self.note(replace(self.state, namespaces=others))

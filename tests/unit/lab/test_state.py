@@ -218,6 +218,8 @@ def test_what_killed_writers_left_beside_a_state_goes_and_nothing_else(tmp_path:
         pass
     left = sorted(path.name for path in folder.path.iterdir())
     assert left == [".one.json.47x.new", ".one.json.new", ".two.json.4711.new"]
+    folder.remove("two")  # an interrupt in the middle of its own writing
+    assert sorted(path.name for path in folder.path.iterdir()) == left[:2]
 
 
 def test_a_process_is_told_apart_from_a_later_one_of_its_number() -> None:
