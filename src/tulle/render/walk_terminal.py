@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from tulle.render.walk_brief import arrow_lines, same_way, verdict_lines
+from tulle.render.walk_findings import finding_text
+from tulle.render.walk_sentences import what_happened
 from tulle.render.walk_text import Line, Style, fit, right, width, wrap
 from tulle.render.walk_times import Leg, leg_text, legs, total_text
-from tulle.render.walk_words import finding_text, say, what_happened
+from tulle.render.walk_words import say
 from tulle.trace.journey import End, Hop, Journey
 
 NARROWEST: Final = 60

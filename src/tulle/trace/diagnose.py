@@ -59,12 +59,12 @@ class Scene:
     def finding(
         self, fault: str, rule: str, decision: Decision | None = None, *, repair: str = "", **facts: object
     ) -> Finding:
-        node = self.cast.name(self.netns)
+        named = {"node": self.cast.name(self.netns), **{name: str(value) for name, value in facts.items()}}
         return Finding(
             id=fault,
             rule=rule,
-            node=node,
-            facts={"node": node, **{name: str(value) for name, value in facts.items()}},
+            node=named["node"],
+            facts=named,
             evidence=decision.reason.ask if decision else "",
             answer=decision.reason.text if decision else "",
             repair=repair,
@@ -108,12 +108,15 @@ def _no_route_at_source(scene: Scene) -> Finding | None:
     return scene.finding("D25", "source-no-route", route, target=scene.probe.target)
 
 
-def _gateway_silent(scene: Scene) -> Finding | None:
-    route = scene.decision("route")
-    silent = scene.unanswered(scene.netns, route.via if route and route.via else None)
-    if silent is None:
-        return None
-    return scene.finding("D27", "gateway-silent", scene.decision("neigh"), ip=silent.ip)
+def _next_hop_silent(scene: Scene) -> Finding | None:
+    """The source asks for its gateway, or for a target on its own subnet, and nobody answers."""
+    route, neigh = scene.decision("route"), scene.decision("neigh")
+    if route is not None and route.via is not None:
+        silent = scene.unanswered(scene.netns, route.via)
+        return scene.finding("D27", "gateway-silent", neigh, ip=silent.ip) if silent else None
+    silent = scene.unanswered(scene.netns, scene.probe.target)
+    node = scene.cast.name(scene.cast.source_node)
+    return scene.finding("D33", "target-silent", neigh, ip=silent.ip, node=node) if silent else None
 
 
 def _filtered_at_source(scene: Scene) -> Finding | None:
@@ -342,7 +345,7 @@ def _filtered_in_pod(scene: Scene) -> Finding | None:
     return scene.finding("", "target-filter") if scene.netfilter else None
 
 
-_AT_THE_START: Final[Sequence[Rule]] = (_no_route_at_source, _filtered_at_source, _gateway_silent, _veth_down)
+_AT_THE_START: Final[Sequence[Rule]] = (_no_route_at_source, _filtered_at_source, _next_hop_silent, _veth_down)
 _ON_THE_SOURCE_NODE: Final[Sequence[Rule]] = (
     _tunnel_filtered,
     _filtered,
