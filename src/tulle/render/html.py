@@ -15,7 +15,8 @@ from tulle.render.scene import WIDTH, Said, Scene
 from tulle.render.scene_build import scene_of
 from tulle.render.svg import description
 from tulle.render.svg_parts import escape
-from tulle.render.walk_words import finding_text, say
+from tulle.render.walk_findings import finding_text
+from tulle.render.walk_words import say
 from tulle.trace.journey import Finding, Journey
 from tulle.trace.json import decode_journey, encode_journey
 

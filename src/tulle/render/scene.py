@@ -72,12 +72,16 @@ class Badge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """The line between two beats of one walk.  ``wrapped``: inside the tunnel's headers; ``reached`` False: hatched."""
+    """The line between two beats of one walk.  ``wrapped``: inside the tunnel's headers; ``reached`` False: hatched.
+
+    ``again``: the reply on a line that the request is drawn on already.
+    """
 
     path: tuple[Point, ...]
     direction: Direction
     wrapped: bool = False
     reached: bool = True
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +93,8 @@ class Beat:
     wrapped: bool
     where: Said
     text: Said
-    numbers: Said
-    """Bytes, TTL and the measured times; "" for what was not measured."""
+    numbers: str
+    """Bytes, TTL and the measured times, as far as they were measured."""
 
     @property
     def at(self) -> Point:

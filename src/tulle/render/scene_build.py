@@ -9,7 +9,7 @@ from typing import Final
 
 from tulle.render import scene_words as words
 from tulle.render.scene import WIDTH, Badge, Beat, Box, Card, Leg, Point, Said, Scene, Side, Station, Stop
-from tulle.render.scene_cast import ghosts, is_ghost, lane_of, side_of, stations
+from tulle.render.scene_cast import Key, ghosts, is_ghost, key_of, lane_of, side_of, stations
 from tulle.render.scene_layout import (
     MARGIN,
     NODE_TOP,
@@ -39,11 +39,12 @@ def scene_of(journey: Journey) -> Scene:
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """One hop of a walk with the way to it; ``hop`` is the last point's."""
+    """One hop of a walk with the way to it; ``between`` are the stations that the line joins."""
 
     hop: Hop
     path: tuple[Point, ...]
     wrapped: bool
+    between: frozenset[Key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,23 @@ class _Builder:
                     ghost=is_ghost(hop),
                 )
 
+        yield from self._switches()
+
+    def _switches(self) -> Iterable[Station]:
+        """A bridge that switched the frame itself: its own device saw nothing, its table decided."""
+        for move in self.moves:
+            entry = move.hop.reason("bridge-fdb") if move.hop.kind == "decision" else None
+            if entry is not None and entry.facts.get("bridge") and move.hop.direction == "request":
+                yield Station(
+                    name=entry.facts["bridge"],
+                    detail="",
+                    kind="bridge",
+                    at=move.path[-1],
+                    side="source",
+                    lane="pod",
+                    label="below",
+                )
+
     def _outer(self) -> tuple[str, ...]:
         return self.journey.overlay.nodes if self.journey.overlay is not None else ()
 
@@ -168,6 +186,7 @@ class _Builder:
                 yield found
 
     def _legs(self) -> Iterable[Leg]:
+        drawn = {move.between for move in self.moves if move.hop.direction == "request"}
         for move in self.moves:
             if len(move.path) > 1:
                 yield Leg(
@@ -175,6 +194,7 @@ class _Builder:
                     direction=move.hop.direction,
                     wrapped=move.wrapped,
                     reached=not is_ghost(move.hop),
+                    again=move.hop.direction == "reply" and move.between in drawn,
                 )
         yield from self._unreached_reply()
 
@@ -243,12 +263,13 @@ def _stretch(before: Hop | None, decisions: Sequence[Hop], after: Hop | None, pl
     """From one station to the next, by way of the decisions between them."""
     path = _way(before, after, places)
     wrapped = any(hop is not None and hop.outer is not None for hop in (before, after))
+    between = frozenset(key_of(hop) for hop in (before, after) if hop is not None)
     for at, hop in enumerate(decisions):
         point = middle(path)
         head, path = split(path, Point(point.x + at * _BADGE_STEP, point.y)) if len(path) > 1 else (path, path)
-        yield _Move(hop, head, wrapped=before is not None and before.outer is not None)
+        yield _Move(hop, head, wrapped=before is not None and before.outer is not None, between=between)
     if after is not None:
-        yield _Move(after, path if before is not None or decisions else path[-1:], wrapped)
+        yield _Move(after, path if before is not None or decisions else path[-1:], wrapped, between)
 
 
 def _way(before: Hop | None, after: Hop | None, places: Plan) -> tuple[Point, ...]:

@@ -90,7 +90,7 @@ def plan(journey: Journey, hops: Sequence[Hop]) -> Plan:
     sides: dict[Side, tuple[Hop, ...]] = {side: stations(journey, hops, side) for side in ("source", "target", "wire")}
     same_node = journey.source.node == journey.target.node
     ends: tuple[Side, ...] = ("source", "target")
-    above: dict[Side, dict[Key, int]] = {side: _pod_lane(journey, sides[side], side) for side in ends}
+    above: dict[Side, dict[Key, int]] = {side: _pod_lane(journey, sides[side]) for side in ends}
     below: dict[Side, list[Hop]] = {
         side: [hop for hop in sides[side] if lane_of(journey, hop) == "nic"] for side in ends
     }
@@ -104,13 +104,12 @@ def plan(journey: Journey, hops: Sequence[Hop]) -> Plan:
     return Plan(journey, places, rows, wire=not same_node)
 
 
-def _pod_lane(journey: Journey, hops: Sequence[Hop], side: Side) -> dict[Key, int]:
+def _pod_lane(journey: Journey, hops: Sequence[Hop]) -> dict[Key, int]:
     """The rows of the pod's lane.  Its last station stands below the card: the line to the NIC's lane starts there."""
     lane = [hop for hop in hops if lane_of(journey, hop) == "pod"]
     first = 0 if any(hop.netns != "root" for hop in lane) else 1
     rows = {key_of(hop): first + at for at, hop in enumerate(lane)}
-    turns = lane and (side == "source" or journey.source.node != journey.target.node)
-    if turns and lane[-1].netns == "root":
+    if lane and lane[-1].netns == "root" and journey.source.node != journey.target.node:
         rows[key_of(lane[-1])] = max(LEAST_ROWS - 1, rows[key_of(lane[-1])])
     return rows
 
@@ -143,6 +142,6 @@ def card(side: Side, entries: Sequence[Entry], *, same_node: bool) -> Card | Non
     if not entries:
         return None
     width = 190
-    x = (WIDTH - width) // 2 if same_node else MARGIN + 220 if side == "source" else WIDTH - MARGIN - 206 - width
+    x = (WIDTH - width) // 2 if same_node else MARGIN + 220 if side == "source" else WIDTH - MARGIN - 220 - width
     height = 14 + 36 * len(entries)
     return Card(x=x, y=NODE_TOP + 12, width=width, height=height, entries=tuple(entries))

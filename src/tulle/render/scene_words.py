@@ -8,8 +8,10 @@ from typing import Final
 
 from tulle.render.scene import Entry, Said
 from tulle.render.walk_brief import verdict_lines
+from tulle.render.walk_findings import finding_text
+from tulle.render.walk_sentences import what_happened
 from tulle.render.walk_times import Leg, leg_text, total_text
-from tulle.render.walk_words import finding_text, say, what_happened
+from tulle.render.walk_words import say
 from tulle.trace.journey import Direction, Hop, Journey, Reason, ReasonKind
 
 _ONE_LINE: Final = 10_000
@@ -87,27 +89,28 @@ def caption(journey: Journey, hop: Hop) -> Said:
     return both(lambda lang: what_happened(journey, hop, lang))
 
 
-def numbers(hop: Hop, leg: Leg | None) -> Said:
-    """``148 bytes · ttl 64 · +0.9 µs · Σ 2.9 µs``."""
+def numbers(hop: Hop, leg: Leg | None) -> str:
+    """``148 B · ttl 64 · +0.9 µs · Σ 2.9 µs``: the same in every language."""
     headers = hop.outer or hop.inner
-    shared: list[str] = [] if headers is None else [f"ttl {headers.ttl}"]
+    told = [] if hop.len is None else [f"{hop.len} B"]
+    told += [] if headers is None else [f"ttl {headers.ttl}"]
     if leg is not None:
         own = leg_text(leg)
-        shared += [f"+{own} µs".replace("+≤", "≤").replace("+=", "=")] if own and own != "=" else []
-        shared += [f"Σ {total_text(leg)} µs"]
-    return both(lambda lang: " · ".join([*_bytes(hop, lang), *shared]))
-
-
-def _bytes(hop: Hop, lang: str) -> list[str]:
-    return [] if hop.len is None else [f"{hop.len} {say('bytes', lang)}"]
+        told += [f"+{own} µs".replace("+≤", "≤")] if own and own != "=" else []
+        told += [f"Σ {total_text(leg)} µs"]
+    return " · ".join(told)
 
 
 def entries(hops: Sequence[Hop]) -> tuple[Entry, ...]:
-    """The entries that decided at ``hops``, each once, in the order in which the packet met them."""
+    """The node's entries that decided at ``hops``, and any missing one, in the order in which the packet met them."""
     found: dict[tuple[str, str], Entry] = {}
     for hop in hops:
         for reason in hop.why:
-            if reason.kind in ENTRY_KINDS and (entry := _entry(reason)) is not None:
+            if (
+                (hop.netns == "root" or not reason.found)
+                and reason.kind in ENTRY_KINDS
+                and (entry := _entry(reason)) is not None
+            ):
                 found.setdefault((entry.kind, entry.key), entry)
     missing = [entry for entry in found.values() if not entry.found]
     kept = [entry for entry in found.values() if entry.found][: MOST_ENTRIES - len(missing)]
@@ -118,7 +121,7 @@ def _entry(reason: Reason) -> Entry | None:
     facts = reason.facts
     match reason.kind:
         case "route" | "underlay-route":
-            key, value = facts.get("dst", ""), facts.get("dev", "")
+            key, value = facts.get("dst") or reason.text.partition(" ")[0], facts.get("dev", "")
         case "neigh" | "underlay-neigh":
             key, value = facts.get("ip", ""), facts.get("mac", "")
         case _:

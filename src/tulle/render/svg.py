@@ -15,13 +15,16 @@ from tulle.render.scene_build import CAPTION_HEIGHT, scene_of
 from tulle.render.scene_layout import MARGIN
 from tulle.render.scene_words import heading
 from tulle.render.svg_motion import Timeline, timeline
-from tulle.render.svg_parts import el, escape, lines, spoken, switch, text
+from tulle.render.svg_parts import cut, el, escape, lines, spoken, switch, text
 from tulle.trace.journey import Journey
 
 FONT_SIZE: Final = 15
 _ROOT: Final = (
     'role="img" aria-labelledby="t d" font-family="system-ui,-apple-system,Segoe UI,Roboto,Noto Sans,sans-serif"'
 )
+_LEFT: Final = 70
+_RIGHT: Final = WIDTH - 2 * MARGIN - 14
+"""Of the words in the caption's panel."""
 _SCALE: Final = Said("equal time per step, not to scale", "每步时长相同，非真实比例")
 
 
@@ -89,63 +92,47 @@ def _moving(scene: Scene) -> str:
 
 
 def _captions(scene: Scene, times: Timeline) -> str:
-    top = scene.floor
-    frame = el("rect", class_="cp", x=MARGIN, y=top, width=WIDTH - 2 * MARGIN, height=CAPTION_HEIGHT, rx=10)
-    foot = spoken(
-        _SCALE,
-        lambda told: text(
-            Point(WIDTH - MARGIN - 14, top + CAPTION_HEIGHT - 12), told, class_="xs m", text_anchor="end"
-        ),
-        switch,
-    )
+    """The panel below the map; everything in it is measured from its own corner."""
+    frame = el("rect", class_="pn", width=WIDTH - 2 * MARGIN, height=CAPTION_HEIGHT, rx=10)
+    foot = spoken(_SCALE, lambda told: text(Point(_RIGHT, CAPTION_HEIGHT - 12), told, class_="xs m e"), switch)
     parts = [
-        el("g", _caption(scene, beat), class_="c", style=f"animation-name:{name};animation-delay:{delay:g}s")
+        el("g", _caption(scene, beat), class_=f"c {name}", style=f"animation-delay:{delay:g}s")
         for beat, name, delay in zip(scene.beats, times.names, times.delays, strict=True)
     ]
-    return frame + foot + "".join(parts) + el("g", _verdict(scene), class_="v")
+    inside = frame + foot + "".join(parts) + el("g", _verdict(scene), class_="v")
+    return el("g", inside, transform=f"translate({MARGIN} {scene.floor})")
 
 
 def _caption(scene: Scene, beat: Beat) -> str:
-    top = scene.floor
     mine = scene.walk(beat.hop.direction)
-    badge = el("circle", cx=MARGIN + 34, cy=top + 38, r=20) + text(
-        Point(MARGIN + 34, top + 44), beat.hop.step or "·", class_="st", text_anchor="middle"
-    )
     count = f"{next(at for at, other in enumerate(mine, 1) if other is beat)}/{len(mine)}"
-    return (
-        badge
-        + spoken(beat.where, lambda told: text(Point(MARGIN + 70, top + 30), told, class_="b"), switch)
-        + spoken(
-            beat.numbers,
-            lambda told: text(Point(WIDTH - MARGIN - 14, top + 30), told, class_="mono sm m", text_anchor="end"),
-            switch,
-        )
-        + spoken(beat.text, lambda told: _paragraph(told, Point(MARGIN + 70, top + 56), 3), switch)
-        + spoken(
-            heading(beat.hop.direction),
-            lambda told: text(Point(MARGIN + 14, top + CAPTION_HEIGHT - 12), f"{told} {count}", class_="xs m"),
-            switch,
-        )
-    )
+    badge = el("circle", cx=34, cy=38, r=20) + text(Point(34, 44), beat.hop.step or "·", class_="st k")
+    where = spoken(beat.where, lambda told: text(Point(_LEFT, 30), cut(told, 480, FONT_SIZE), class_="b"), switch)
+    numbers = text(Point(_RIGHT, 30), beat.numbers, class_="mono sm m e")
+    return badge + where + numbers + switch(*(_told(beat, count, lang) for lang in (0, 1)))
+
+
+def _told(beat: Beat, count: str, lang: int) -> str:
+    """A caption's sentence and where in the walk it stands, in one language."""
+    place = text(Point(14, CAPTION_HEIGHT - 12), f"{heading(beat.hop.direction)[lang]} {count}", class_="xs m")
+    return _paragraph(beat.text[lang], Point(_LEFT, 56), 2) + place
 
 
 def _paragraph(words: str, at: Point, most: int) -> str:
-    rows = lines(words, WIDTH - 2 * MARGIN - 90, FONT_SIZE, most)
+    rows = lines(words, _RIGHT - _LEFT, FONT_SIZE, most)
     return "".join(text(Point(at.x, at.y + row * 20), line) for row, line in enumerate(rows))
 
 
 def _verdict(scene: Scene) -> str:
-    top = scene.floor
-    drawn = _seal(scene, Point(MARGIN + 34, top + 38))
     english, chinese = ([said[lang] for said in scene.verdict] for lang in (0, 1))
-    return drawn + switch(_ending(english, scene.repair, top), _ending(chinese, scene.repair, top))
+    return _seal(scene, Point(34, 38)) + switch(_ending(english, scene.repair), _ending(chinese, scene.repair))
 
 
-def _ending(sentences: Sequence[str], repair: str, top: int) -> str:
-    width, x = WIDTH - 2 * MARGIN - 90, MARGIN + 70
+def _ending(sentences: Sequence[str], repair: str) -> str:
+    width = _RIGHT - _LEFT
     rows = [(line, "") for said in sentences for line in lines(said, width, FONT_SIZE, 2)][: 3 if repair else 4]
     if repair:
         rows.append((lines(f"$ {repair}", width, 13, 1, mono=True)[0], "mono sm"))
     return "".join(
-        text(Point(x, top + 28 + row * 21), line, class_=looks or None) for row, (line, looks) in enumerate(rows)
+        text(Point(_LEFT, 28 + row * 21), line, class_=looks or None) for row, (line, looks) in enumerate(rows)
     )

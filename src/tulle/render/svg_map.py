@@ -22,11 +22,11 @@ _KINDS: Final = {
 }
 _ENTRY_NAMES: Final = {
     "route": Said("route", "路由"),
-    "neigh": Said("neighbour", "邻居表"),
+    "neigh": Said("neigh", "邻居表"),
     "fdb": Said("FDB", "转发表"),
-    "bridge-fdb": Said("bridge FDB", "网桥转发表"),
+    "bridge-fdb": Said("FDB", "转发表"),
     "underlay-route": Said("route", "路由"),
-    "underlay-neigh": Said("neighbour", "邻居表"),
+    "underlay-neigh": Said("neigh", "邻居表"),
 }
 _NOTHING: Final = Said("✘ no such entry", "✘ 没有此表项")
 
@@ -38,7 +38,7 @@ def below(scene: Scene, choose: Bilingual) -> str:
     parts += [_station(station, choose) for station in scene.stations]
     if scene.tunnel:
         words = cut(scene.tunnel, 420, 12, mono=True)
-        parts.append(text(scene.tunnel_at, words, class_="tn mono s", text_anchor="middle"))
+        parts.append(text(scene.tunnel_at, words, class_="tn mono s k"))
     return "".join(parts)
 
 
@@ -96,31 +96,30 @@ def _box(box: Box, choose: Bilingual) -> str:
 
 def _box_name(box: Box, choose: Bilingual) -> str:
     right = box.side == "target"
-    anchor = "end" if right else None
+    anchor = " e" if right else ""
     x = box.x + box.width - 14 if right else box.x + 14
     if box.kind == "pod":
-        return _named(Point(x, box.y + 24), box.name.en, 106, 15, "b", anchor) + _named(
-            Point(x, box.y + 42), box.detail, 106, 11, "mono s m", anchor
+        return _named(Point(x, box.y + 24), box.name.en, 106, 15, "b" + anchor) + _named(
+            Point(x, box.y + 42), box.detail, 106, 11, "mono s m" + anchor
         )
     if box.kind == "underlay":
         name = spoken(box.name, lambda words: text(Point(x, box.y + 26), words, class_="b"), choose)
-        return name + _named(Point(x, box.y + 44), box.detail, 230, 11, "mono s m", anchor)
+        return name + _named(Point(x, box.y + 44), box.detail, 230, 11, "mono s m")
     name = cut(box.name.en, 180, 15)
     inside = el("tspan", escape(name), class_="b") + el("tspan", escape(box.detail), class_="mono s m", dx=8)
-    return el("text", inside, x=x, y=box.y + 23, text_anchor=anchor)
+    return el("text", inside, x=x, y=box.y + 23, class_=anchor.strip() or None)
 
 
-def _named(at: Point, words: str, width: int, size: int, looks: str, anchor: str | None) -> str:
+def _named(at: Point, words: str, width: int, size: int, looks: str) -> str:
     """A name that is cut where it does not fit; the whole of it is then its tooltip."""
     shown = cut(words, width, size, mono="mono" in looks)
     tooltip = el("title", escape(words)) if shown != words else ""
-    return el("text", escape(shown), tooltip, x=at.x, y=at.y, class_=looks, text_anchor=anchor) if shown else ""
+    return el("text", escape(shown), tooltip, x=at.x, y=at.y, class_=looks) if shown else ""
 
 
 def _lines(legs: Iterable[Leg]) -> list[str]:
     """Halos first, so that no line is under another's halo; a way back that is the way there is drawn once."""
-    there = {frozenset(leg.path) for leg in legs if leg.direction == "request"}
-    shown = [leg for leg in legs if leg.direction == "request" or frozenset(leg.path) not in there or not leg.reached]
+    shown = [leg for leg in legs if not leg.again]
     drawn = [el("path", class_="un" if not leg.reached else "ha", d=points(leg.path)) for leg in shown if _wide(leg)]
     for leg in shown:
         looks = "lg" if not leg.reached else "lo" if leg.wrapped else "li"
@@ -147,33 +146,29 @@ def _station(station: Station, choose: Bilingual) -> str:
 def _station_name(station: Station, choose: Bilingual) -> str:
     x, y = station.at
     if station.label == "below":
-        return _named(Point(x, y + 36), station.name, 92, 11, "mono s", "middle")
+        return _named(Point(x, y + 36), station.name, 92, 11, "mono s k")
     left = station.label == "left"
     at = Point(x + (-48 if left else 48), y)
-    anchor, width = ("end" if left else None), 106
+    anchor, width = (" e" if left else ""), 106
     detail = _KINDS.get(station.kind)
     if station.kind == "pod":
         edge = Point(x + (-146 if left else 146), y + 25)
-        return _named(edge, station.name, width, 12, "mono t", None if left else "end")
+        return _named(edge, station.name, width, 12, "mono t" + ("" if left else " e"))
     second = (
-        _named(Point(at.x, y + 14), station.detail, 200, 11, "mono s m", anchor)
+        _named(Point(at.x, y + 14), station.detail, 200, 11, "mono s m" + anchor)
         if station.detail
-        else spoken(detail, lambda words: text(Point(at.x, y + 14), words, class_="s m", text_anchor=anchor), choose)
+        else spoken(detail, lambda words: text(Point(at.x, y + 14), words, class_="s m" + anchor), choose)
         if detail
         else ""
     )
-    return _named(Point(at.x, y - 1 if second else y + 4), station.name, width, 12, "mono t", anchor) + second
+    return _named(Point(at.x, y - 1 if second else y + 4), station.name, width, 12, "mono t" + anchor) + second
 
 
 def _badge(badge: Badge) -> str:
-    x, y = badge.at
-    looks = {"seen": "", "decided": " de", "unseen": " ns", "ghost": " gh"}[badge.state]
-    shape = (
-        el("path", d=f"M{x} {y - 17}L{x + 17} {y}L{x} {y + 17}L{x - 17} {y}Z")
-        if badge.state == "decided"
-        else el("circle", cx=x, cy=y, r=12)
-    )
-    return el("g", shape, text(Point(x, y + 4), badge.step, text_anchor="middle"), class_=f"bd{looks}")
+    looks = {"seen": "", "decided": "", "unseen": " ns", "ghost": " gh"}[badge.state]
+    shape = el("path", d="M0-17 17 0 0 17-17 0Z") if badge.state == "decided" else el("circle", r=12)
+    place = f"translate({badge.at.x} {badge.at.y})"
+    return el("g", shape, el("text", escape(badge.step), y=4), class_=f"bd{looks}", transform=place)
 
 
 def _card(card: Card, choose: Bilingual) -> str:
@@ -187,9 +182,9 @@ def _entry(entry: Entry, at: Point, width: int, choose: Bilingual) -> str:
     name = _ENTRY_NAMES[entry.kind]
     key = cut(entry.key, width - 8 - 7 * max(len(name.en), 2 * len(name.zh)), 11, mono=True)
     drawn = spoken(name, lambda words: text(at, words, class_="xs m"), choose)
-    drawn += text(Point(at.x + width, at.y), key, class_="mono s", text_anchor="end")
+    drawn += text(Point(at.x + width, at.y), key, class_="mono s e")
     second = Point(at.x + width, at.y + 14)
     if entry.found:
         value = cut(f"→ {entry.value}", width, 11, mono=True)
-        return drawn + text(second, value, class_="mono s", text_anchor="end")
-    return drawn + spoken(_NOTHING, lambda words: text(second, words, class_="s bad", text_anchor="end"), choose)
+        return drawn + text(second, value, class_="mono s e")
+    return drawn + spoken(_NOTHING, lambda words: text(second, words, class_="s bad e"), choose)

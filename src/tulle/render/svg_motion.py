@@ -61,6 +61,7 @@ class _Clock:
 def _captions(clock: _Clock) -> str:
     """A caption is visible for its own beat; it starts by its delay."""
     return "".join(
+        f".c{direction[2]}{{animation-name:c{direction[2]}}}"
         f"@keyframes c{direction[2]}{{0%{{visibility:visible}}{clock.at(length)},to{{visibility:hidden}}}}"
         for direction, length in BEAT_S.items()
     )

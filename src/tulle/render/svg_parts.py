@@ -59,7 +59,7 @@ def columns(width: int, size: float, *, mono: bool = False) -> int:
 
 def cut(words: str, width: int, size: float, *, mono: bool = False) -> str:
     """``words``, or as much as fits into ``width`` with an ellipsis."""
-    room = columns(width, size, mono=mono)
+    words, room = clean(words), columns(width, size, mono=mono)
     if _measure(words) <= room:
         return words
     kept = ""
@@ -73,7 +73,7 @@ def cut(words: str, width: int, size: float, *, mono: bool = False) -> str:
 def lines(words: str, width: int, size: float, most: int, *, mono: bool = False) -> list[str]:
     """``words`` in at most ``most`` lines that fit into ``width``."""
     room = columns(width, size, mono=mono)
-    pieces = wrap(words, room)
+    pieces = wrap(clean(words), room)
     if len(pieces) <= most:
         return pieces
     return [*pieces[: most - 1], cut(" ".join(pieces[most - 1 :]), width, size, mono=mono)]

@@ -9,6 +9,8 @@ from tests.kit.pictures import cross_node, every_journey
 from tulle.render.header_bytes import Header, headers_of
 from tulle.trace.journey import Hop, Journey
 
+JOURNEYS = every_journey()
+
 
 def hop_at(step: str) -> Hop:
     return next(hop for hop in cross_node().hops if hop.step == step)
@@ -18,7 +20,7 @@ def states(headers: tuple[Header, ...], state: str) -> list[str]:
     return [f"{header.layer} {field.name}" for header in headers for field in header.fields if field.state == state]
 
 
-@pytest.mark.parametrize("journey", every_journey())
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
 def test_the_fields_are_the_frames_own_bytes_in_order(journey: Journey) -> None:
     for hop in journey.hops:
         told = b"".join(field.data for header in headers_of(hop, None) for field in header.fields)
@@ -26,7 +28,7 @@ def test_the_fields_are_the_frames_own_bytes_in_order(journey: Journey) -> None:
         assert bool(told) == bool(hop.frame)
 
 
-@pytest.mark.parametrize("journey", every_journey())
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
 def test_the_fields_say_what_the_hop_says(journey: Journey) -> None:
     for hop in (hop for hop in journey.hops if hop.frame and hop.inner):
         assert hop.inner is not None

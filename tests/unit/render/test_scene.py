@@ -9,6 +9,8 @@ from tulle.render.scene import Scene
 from tulle.render.scene_build import scene_of
 from tulle.trace.journey import Journey
 
+JOURNEYS = every_journey()
+
 DIRECTIONS = ("request", "reply")
 
 
@@ -16,14 +18,14 @@ def steps(scene: Scene, state: str) -> list[str]:
     return [badge.step for badge in scene.badges if badge.state == state and badge.direction == "request"]
 
 
-@pytest.mark.parametrize("journey", every_journey())
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
 def test_every_hop_is_a_beat_in_the_walks_own_order(journey: Journey) -> None:
     scene = scene_of(journey)
     for direction in DIRECTIONS:
         assert list(journey.walk(direction)) == [beat.hop for beat in scene.walk(direction)]
 
 
-@pytest.mark.parametrize("journey", every_journey())
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
 def test_every_step_has_its_badge_and_no_other_does(journey: Journey) -> None:
     scene = scene_of(journey)
     for direction in DIRECTIONS:
@@ -31,7 +33,7 @@ def test_every_step_has_its_badge_and_no_other_does(journey: Journey) -> None:
         assert shown == [hop.step for hop in journey.walk(direction) if hop.step]
 
 
-@pytest.mark.parametrize("journey", every_journey())
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
 def test_a_walk_is_one_line_without_a_gap(journey: Journey) -> None:
     for direction in DIRECTIONS:
         beats = scene_of(journey).walk(direction)
@@ -39,7 +41,7 @@ def test_a_walk_is_one_line_without_a_gap(journey: Journey) -> None:
             assert before.at == after.path[0]
 
 
-@pytest.mark.parametrize("journey", every_journey())
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
 def test_lines_run_straight_and_inside_the_picture(journey: Journey) -> None:
     scene = scene_of(journey)
     for leg in scene.legs:
@@ -48,7 +50,7 @@ def test_lines_run_straight_and_inside_the_picture(journey: Journey) -> None:
         assert all(0 < point.x < 960 and 0 < point.y < scene.floor for point in leg.path)
 
 
-@pytest.mark.parametrize("journey", every_journey())
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
 def test_the_same_journey_gives_the_same_scene(journey: Journey) -> None:
     assert scene_of(journey) == scene_of(journey)
 
