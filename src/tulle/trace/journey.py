@@ -198,7 +198,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How it ended.  ``stopped_at`` is the step of the last hop that left evidence, None when it arrived.
+    """How it ended.  ``stopped_at`` is the step of the last hop that left evidence, None when it arrived;
+    ``stopped_on`` the node, namespace and device where a tap saw the packet last.
 
     ``direction`` says which walk that was; ``icmp`` what an ICMP error said and who sent it.
     """

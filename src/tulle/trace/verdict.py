@@ -80,7 +80,7 @@ def judge(
         questions=tuple(questions),
         send_error=send_error if failed is request else "",
     )
-    last = failed.hops[-1] if failed.hops else None
+    last = next((hop for hop in reversed(failed.hops) if hop.n is not None), None)
     return Verdict(
         status="no-reply" if arrived else "lost",
         direction=failed.direction,
