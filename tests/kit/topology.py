@@ -182,7 +182,7 @@ def _pod(net: Net, pod: str, number: int, host: int, shape: Shape) -> None:
         return
     net.ip(node, f"link set {end} master {shape.bridge}")
     net.ip(pod, f"addr add {address}/24 dev eth0", f"route add default via 10.244.{number}.1")
-    net.ip(pod, f"addr add {address6}/64 dev eth0 nodad", f"-6 route add default via fd10:244:0:{number}::1")
+    net.ip(pod, f"addr add {address6}/64 dev eth0 nodad", f"route add default via fd10:244:0:{number}::1")
 
 
 def _peer(net: Net, number: int, other: int, shape: Shape) -> None:
@@ -194,7 +194,7 @@ def _peer(net: Net, number: int, other: int, shape: Shape) -> None:
         name,
         f"route add 10.244.{other}.0/24 via 10.244.{other}.0 dev {shape.tunnel} onlink",
         f"neigh add 10.244.{other}.0 lladdr {vtep(other)} dev {shape.tunnel} nud permanent",
-        f"-6 route add fd10:244:0:{other}::/64 via fd10:244:0:{other}:: dev {shape.tunnel} onlink",
-        f"-6 neigh add fd10:244:0:{other}:: lladdr {vtep(other)} dev {shape.tunnel} nud permanent",
+        f"route add fd10:244:0:{other}::/64 via fd10:244:0:{other}:: dev {shape.tunnel} onlink",
+        f"neigh add fd10:244:0:{other}:: lladdr {vtep(other)} dev {shape.tunnel} nud permanent",
     )
     net.bridge(name, f"fdb append {vtep(other)} dev {shape.tunnel} dst 192.168.64.1{other}")

@@ -48,6 +48,7 @@ class Device:
     port: int | None = None
     local: IPAddress | None = None
     addresses: tuple[IPAddress, ...] = ()
+    alias: str = ""
 
     @property
     def key(self) -> DeviceKey:
@@ -144,6 +145,15 @@ def on_the_way(topology: Topology, source: NetnsId, target: NetnsId) -> tuple[Ne
     while dead := {space for space, others in edges.items() if len(others) < 2 and space not in ends}:
         edges = {space: others - dead for space, others in edges.items() if space not in dead}
     return tuple(sorted(edges))
+
+
+def are_joined(topology: Topology, source: NetnsId, target: NetnsId) -> bool:
+    """Can a way from one to the other be seen from here?"""
+    edges = {space: set(topology.joined(space)) for space in topology.namespaces}
+    for space, others in list(edges.items()):
+        for other in others:
+            edges.setdefault(other, set()).add(space)
+    return target in _reached(edges, source)
 
 
 def _reached(edges: Mapping[NetnsId, set[NetnsId]], start: NetnsId) -> set[NetnsId]:

@@ -1,0 +1,222 @@
+"""``tulle trace``: names become namespaces, a journey becomes text or JSON.  The trace itself is in ``trace/``."""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tulle.errors import EXIT_NO, EXIT_YES, ConfigError
+
+if TYPE_CHECKING:
+    from tulle.cli.places import Place
+    from tulle.model.network import IPAddress
+    from tulle.render.walk_text import Line
+    from tulle.trace.journey import Journey
+    from tulle.trace.places import Role
+    from tulle.trace.session import Order
+    from tulle.trace.spaces import Spaces
+    from tulle.trace.topology import NetnsId
+
+    Parsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # argparse's name
+
+DESCRIPTION: Final = (
+    "Send one packet and show every place where the kernel had it, there and back: what it looked like, how long it "
+    "took, which route, neighbour and FDB entry decided. When it does not arrive: where it ended, and why."
+)
+EPILOG: Final = (
+    "FROM and TO are nodes or pods of a lab, names in /run/netns, paths of namespaces, or process ids; TO may be an "
+    "address. Exit code 0: delivered, 1: not delivered, 2: could not look."
+)
+PIPE_COLUMNS: Final = 120
+"""How wide plain lines are when nobody says."""
+MOST_PROBES: Final = 400
+"""So that 24 sightings each stay within the taps' limit."""
+LONGEST_WAIT_S: Final = 60.0
+
+
+def add_parser(subparsers: "Parsers") -> None:
+    parser = subparsers.add_parser(
+        "trace", help="follow a packet through every hop, with the evidence", description=DESCRIPTION, epilog=EPILOG
+    )
+    parser.add_argument("source", metavar="FROM", help="where the packet starts")
+    parser.add_argument("target", metavar="TO", help="where it is sent")
+    parser.add_argument("--proto", choices=("icmp", "udp", "tcp"), default="icmp", help="what is sent (default: icmp)")
+    parser.add_argument("--port", metavar="N", type=_port, default=0, help="port of udp (33434) and tcp (80)")
+    parser.add_argument("-6", dest="ipv6", action="store_true", help="over IPv6")
+    parser.add_argument("--count", metavar="N", type=_count, default=1, help="probes (default: 1); more give figures")
+    parser.add_argument(
+        "-W", "--timeout", metavar="S", type=_seconds, default=1.0, help="seconds to wait for each (default: 1)"
+    )
+    parser.add_argument("--name", metavar="LAB", help="which lab (default: TULLE_LAB, else lab)")
+    _add_forms(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_forms(parser: argparse.ArgumentParser) -> None:
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="the journey as JSON (tulle.trace/1), indented")
+    form.add_argument("--jsonl", action="store_true", help="one line of JSON per probe")
+    form.add_argument("-q", "--quiet", action="store_true", help="one line: how it ended")
+    form.add_argument("-1", dest="arrow", action="store_true", help="the walk as one arrow line")
+    parser.add_argument("--headers", action="store_true", help="the header fields that changed at each hop")
+    parser.add_argument("--article", action="store_true", help="where the well-known tutorial tells it differently")
+    parser.add_argument("--ascii", action="store_true", help="draw with plain characters")
+    parser.add_argument("--out", metavar="FILE", help="also write the journey there as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit 0: every probe was delivered; 1: one was not."""
+    journeys = _traced(args)
+    if args.out:
+        _write(Path(args.out), journeys)
+    _print(args, journeys)
+    return EXIT_YES if all(journey.verdict.status == "delivered" for journey in journeys) else EXIT_NO
+
+
+def _traced(args: argparse.Namespace) -> tuple["Journey", ...]:
+    from tulle.cli.places import candidates, resolve
+    from tulle.trace.session import trace
+    from tulle.trace.spaces import Spaces
+
+    source = resolve(args.source, args.name)
+    address = _address(args.target)
+    target = None if address is not None else resolve(args.target, args.name)
+    source.enter()  # a rootless lab's namespaces can be opened only from within its own
+    known = [place for place in (source, target) if place is not None]
+    known += [*candidates(args.name), *_host()]
+    with Spaces((place.name, place.netns) for place in known) as spaces:
+        return trace(_order(args, source, target, address, known, spaces), spaces)
+
+
+def _order(
+    args: argparse.Namespace,
+    source: "Place",
+    target: "Place | None",
+    address: "IPAddress | None",
+    known: Sequence["Place"],
+    spaces: "Spaces",
+) -> "Order":
+    from tulle.trace.session import Order
+
+    return Order(
+        source=_netns(source, spaces),
+        target=None if target is None else _netns(target, spaces),
+        target_address=address,
+        protocol=args.proto,
+        port=args.port if args.proto != "icmp" else 0,
+        family=address.version if address is not None else 6 if args.ipv6 else 4,
+        count=args.count,
+        timeout_s=args.timeout,
+        roles=dict(_roles(known, spaces)),
+    )
+
+
+def _netns(place: "Place", spaces: "Spaces") -> "NetnsId":
+    from tulle.trace.spaces import netns_id
+
+    try:
+        netns = netns_id(place.netns)
+    except OSError as error:
+        raise ConfigError(place.name, f"namespace {place.netns}: {error.strerror}") from None
+    if netns not in spaces:
+        raise ConfigError(
+            place.name, f"namespace {place.netns} may not be opened", "run as root, or as the lab's owner"
+        )
+    return netns
+
+
+def _roles(known: Sequence["Place"], spaces: "Spaces") -> Iterator[tuple["NetnsId", "Role"]]:
+    from tulle.trace.spaces import netns_id
+
+    for place in known:
+        if place.kind in ("node", "pod") and (netns := netns_id(place.netns)) in spaces:
+            yield netns, "node" if place.kind == "node" else "pod"
+
+
+def _host() -> Iterator["Place"]:
+    """The namespace that we are in ourselves: a pod's way may lead through it."""
+    from tulle.cli.places import Place
+
+    yield Place(name="host", netns=Path("/proc/self/ns/net"))
+
+
+def _address(text: str) -> "IPAddress | None":
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _write(path: Path, journeys: Sequence["Journey"]) -> None:
+    from tulle.trace.json import encode_journey
+
+    path.write_bytes(b"".join(encode_journey(journey) + b"\n" for journey in journeys))
+
+
+def _print(args: argparse.Namespace, journeys: Sequence["Journey"]) -> None:
+    from tulle.trace.json import encode_journey
+
+    if args.jsonl or args.json:
+        for journey in journeys:
+            print(_pretty(encode_journey(journey)) if args.json else encode_journey(journey).decode())
+        return
+    from tulle.render.walk_text import printed
+
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    sys.stdout.write(printed(_lines(args, journeys), color=color, ascii_only=args.ascii or not _draws_boxes()))
+
+
+def _pretty(line: bytes) -> str:
+    import msgspec
+
+    return msgspec.json.format(line, indent=2).decode()
+
+
+def _lines(args: argparse.Namespace, journeys: Sequence["Journey"]) -> Iterator["Line"]:
+    from tulle.render.walk_brief import arrow_lines, one_line
+    from tulle.render.walk_series import render_series
+    from tulle.render.walk_terminal import Look, render_journey
+
+    columns = shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns
+    if len(journeys) > 1 and not (args.quiet or args.arrow):
+        yield from render_series(journeys, args.lang)
+        return
+    for journey in journeys:
+        if args.quiet:
+            yield from one_line(journey, args.lang)
+        elif args.arrow:
+            yield from arrow_lines(journey, "request", args.lang, columns)
+            yield from arrow_lines(journey, "reply", args.lang, columns)
+        else:
+            look = Look(lang=args.lang, columns=columns, boxes=sys.stdout.isatty(), headers=args.headers)
+            yield from render_journey(journey, look)
+
+
+def _draws_boxes() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a port, 1 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= MOST_PROBES:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of probes, 1 to {MOST_PROBES}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST_WAIT_S:
+        raise argparse.ArgumentTypeError(f"{text!r} must be seconds, above 0 and at most {LONGEST_WAIT_S:g}")
+    return seconds

@@ -1,0 +1,253 @@
+"""One trace from beginning to end: find the devices, open the taps, send, read, ask, correlate.
+
+The rim's composition: everything that decides is pure and elsewhere.  The order is the point.
+The first probe meets whatever a first packet meets, with all taps open; only afterwards, with
+the taps closed, the same probe measures what the looking cost.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from tulle import __version__
+from tulle.errors import ConfigError
+from tulle.model.network import IPAddress
+from tulle.trace.answerer import Answerer
+from tulle.trace.correlate import Findings, correlate, walk_of
+from tulle.trace.decided import Answers, Decision, NodeFacts, Query, queries
+from tulle.trace.decisions import Questioner
+from tulle.trace.discover import discover
+from tulle.trace.filters import tap_filter
+from tulle.trace.flow import Flow
+from tulle.trace.journey import Direction, Journey, Overhead
+from tulle.trace.places import Places, Role, cast, own_address
+from tulle.trace.probe_packet import Probe, Protocol
+from tulle.trace.prober import Outcome, Prober, source_address
+from tulle.trace.sightings import Capture, Seen, recognise
+from tulle.trace.spaces import Spaces
+from tulle.trace.stamps import Stamps
+from tulle.trace.taps import Taps
+from tulle.trace.topology import NetnsId, Topology, are_joined, on_the_way
+from tulle.trace.tracepoints import EventSource, named, open_tracepoints
+from tulle.trace.trail import Events
+
+UNKNOWN: Final = NetnsId(0)
+"""A target whose namespace cannot be seen from here: only its address is known."""
+PLAIN_PROBES: Final = 3
+"""Untapped probes after the trace; the median is printed."""
+PAUSE_S: Final = 0.002
+"""Between two probes, so that the one before has left every queue."""
+DEFAULT_PORTS: Final[Mapping[Protocol, int]] = {"icmp": 0, "udp": 33434, "tcp": 80}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to trace.  ``target`` None: only ``target_address`` is known.
+
+    ``names`` and ``roles`` are what the caller knows of namespaces.
+    """
+
+    source: NetnsId
+    target: NetnsId | None
+    target_address: IPAddress | None = None
+    protocol: Protocol = "icmp"
+    port: int = 0
+    family: int = 4
+    count: int = 1
+    timeout_s: float = 1.0
+    names: Mapping[NetnsId, str] = field(default_factory=dict[NetnsId, str])
+    roles: Mapping[NetnsId, Role] = field(default_factory=dict[NetnsId, Role])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shot:
+    """One probe and all that was caught of it."""
+
+    probe: Probe
+    outcome: Outcome
+    captures: tuple[Capture, ...]
+    events: Events
+    answers: Answers
+    facts: Mapping[NetnsId, NodeFacts]
+    seen: Seen
+
+
+def trace(order: Order, spaces: Spaces) -> tuple[Journey, ...]:
+    """One journey per probe, in their order.
+
+    Raises ConfigError: an end has no address of this family; KernelError: not allowed to look.
+    """
+    session = _Session.prepare(order, spaces)
+    with Stamps(spaces, session.where):
+        shots, lost, note = session.observed()
+        plain = session.untapped() if any(shot.outcome.received for shot in shots) else None
+    return tuple(session.journey(shot, plain, lost, note) for shot in shots)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Session:
+    order: Order
+    spaces: Spaces
+    topology: Topology
+    places: Places
+    flow: Flow
+
+    @classmethod
+    def prepare(cls, order: Order, spaces: Spaces) -> "_Session":
+        topology = discover(spaces, order.source, order.source if order.target is None else order.target)
+        target = _target(order, topology)
+        names = {**spaces.names(), **order.names}
+        if target == UNKNOWN and order.target_address is not None:
+            names[UNKNOWN] = str(order.target_address)
+        places = cast(topology, order.source, target, names, order.roles)
+        return cls(
+            order=order, spaces=spaces, topology=topology, places=places, flow=_flow(order, spaces, topology, places)
+        )
+
+    @property
+    def where(self) -> tuple[NetnsId, ...]:
+        """The namespaces that are tapped."""
+        return on_the_way(self.topology, self.places.source, self.places.target)
+
+    def observed(self) -> tuple[tuple[_Shot, ...], int, str]:
+        """The probes with everything open: what was caught of each, frames lost, why there are no tracepoints."""
+        program = tap_filter(self.flow, self.topology.vxlan_ports())
+        points, note = open_tracepoints(self.flow)
+        with points, Taps(self.spaces, self.where, self.topology, program) as taps:
+            shots = tuple(self._shots(taps, points))
+            return shots, taps.lost, note
+
+    def _shots(self, taps: Taps, points: EventSource) -> Iterator[_Shot]:
+        with Questioner(self.spaces, self.topology) as questioner:
+            known: dict[Query, tuple[Decision, ...]] = {}
+            for number in range(1, self.order.count + 1):
+                if number > 1:
+                    time.sleep(PAUSE_S)
+                yield self._shot(number, taps, points, questioner, known)
+
+    def _shot(
+        self,
+        number: int,
+        taps: Taps,
+        points: EventSource,
+        questioner: Questioner,
+        known: dict[Query, tuple[Decision, ...]],
+    ) -> _Shot:
+        points.start()
+        probe, outcome = self._send(number)
+        events = points.stop()
+        captures = tuple(self._relevant(taps.read()))
+        seen = recognise(captures, probe, self.topology.vxlan_ports())
+        if not outcome.received:
+            known.clear()  # what failed is asked about afresh
+            events = named(events)
+        answers: dict[tuple[Direction, NetnsId], tuple[Decision, ...]] = {
+            (direction, query.netns): self._decided(query, questioner, known)
+            for direction, query in self._queries(seen, probe)
+        }
+        facts = {
+            netns: questioner.facts(netns, probe.family)
+            for netns in dict.fromkeys(netns for _, netns in answers)
+            if not outcome.received
+        }
+        return _Shot(
+            probe=probe, outcome=outcome, captures=captures, events=events, answers=answers, facts=facts, seen=seen
+        )
+
+    def _decided(
+        self, query: Query, questioner: Questioner, known: dict[Query, tuple[Decision, ...]]
+    ) -> tuple[Decision, ...]:
+        if query not in known:
+            known[query] = questioner.decide(query)
+        return known[query]
+
+    def _send(self, number: int) -> tuple[Probe, Outcome]:
+        target = self.places.target
+        answerer = Answerer.open(self.spaces.descriptor(target), self.flow) if target in self.spaces else None
+        try:
+            with Prober(self.spaces.descriptor(self.places.source), self.flow, number) as prober:
+                prober.send()
+                return prober.probe, prober.wait(self.order.timeout_s, answerer)
+        finally:
+            if answerer is not None:
+                answerer.close()
+
+    def untapped(self) -> int | None:
+        """The median round trip of the same probe with nothing looking; None: none came back."""
+        times = [self._send(number)[1].rtt_ns for number in range(1, PLAIN_PROBES + 1)]
+        known = sorted(ns for ns in times if ns is not None)
+        return known[len(known) // 2] if known else None
+
+    def _relevant(self, captures: tuple[Capture, ...]) -> Iterator[Capture]:
+        """Without what a namespace sends to itself, unless that is what was asked for."""
+        talks_to_itself = self.places.source == self.places.target
+        for capture in captures:
+            device = self.topology.device(capture.device)
+            if talks_to_itself or device is None or not device.loopback:
+                yield capture
+
+    def _queries(self, seen: Seen, probe: Probe) -> Iterator[tuple[Direction, Query]]:
+        for direction in ("request", "reply"):
+            walk = walk_of(self.topology, self.places, seen, direction)
+            if not walk and direction == "request":
+                yield (
+                    direction,
+                    Query(netns=self.places.source, source=probe.source, target=probe.target, arrived_by=None),
+                )
+            for query in queries(walk, self.topology):
+                yield direction, query
+
+    def journey(self, shot: _Shot, plain_ns: int | None, lost: int, note: str) -> Journey:
+        """What the evidence of one probe tells."""
+        found = Findings(
+            topology=self.topology,
+            places=self.places,
+            probe=shot.probe,
+            seen=shot.seen,
+            answers=shot.answers,
+            facts=shot.facts,
+            events=shot.events,
+            send_error=shot.outcome.error,
+            received=shot.outcome.received,
+            overhead=Overhead(rtt_traced_ns=shot.outcome.rtt_ns, rtt_plain_ns=plain_ns),
+            notes=tuple(self._notes(lost, note)),
+        )
+        created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return replace(correlate(found), created=created, tool=f"tulle {__version__}")
+
+    def _notes(self, lost: int, note: str) -> Iterator[str]:
+        if note:
+            yield f"tracepoints:reason={note}"
+        if lost:
+            yield f"overflow:n={lost}"
+        target = self.places.target
+        if target != UNKNOWN and not are_joined(self.topology, self.places.source, target):
+            yield "unjoined:"
+
+
+def _target(order: Order, topology: Topology) -> NetnsId:
+    """The namespace that is meant: as named, or the one that holds the address."""
+    if order.target is not None:
+        return order.target
+    for netns, space in topology.namespaces.items():
+        held = {address for device in space.devices for address in device.addresses if not device.loopback}
+        if order.target_address in held:
+            return netns
+    return UNKNOWN
+
+
+def _flow(order: Order, spaces: Spaces, topology: Topology, places: Places) -> Flow:
+    target = order.target_address or _address(order, topology, places, places.target)
+    source = source_address(spaces.descriptor(order.source), target) or _address(order, topology, places, places.source)
+    port = order.port or DEFAULT_PORTS[order.protocol]
+    return Flow(protocol=order.protocol, source=source, target=target, port=port)
+
+
+def _address(order: Order, topology: Topology, places: Places, netns: NetnsId) -> IPAddress:
+    is_node = netns in (places.source_node, places.target_node)
+    found = own_address(topology.namespaces[netns], order.family, node=is_node)
+    if found is None:
+        raise ConfigError(places.name(netns), f"has no IPv{order.family} address", "give the address itself")
+    return found
