@@ -79,91 +79,96 @@ def _sender_answers(machine: Machine, near: Site, far: Site) -> tuple[Decision, 
 
 
 def pod_answers(near: Site, far: Site) -> tuple[Decision, ...]:
+    """What a pod's own tables say: everything goes to the gateway."""
     return (
-        decision(
-            "route",
-            near.pod,
-            far.pod_ip,
-            f"default via {near.gateway} dev eth0",
-            f"ip route get {far.pod_ip}",
-            device="eth0",
-            via=near.gateway,
-            route_kind="unicast",
-        ),
-        neighbour(near.pod, near.gateway, near.bridge_mac, "eth0", state="REACHABLE"),
+        route(near.pod, far.pod_ip, "default", "eth0", via=near.gateway, owner="boot"),
+        neighbour(near.pod, near.gateway, near.bridge_mac, "eth0"),
     )
 
 
 def tunnel_answers(machine: Machine, near: Site, far: Site) -> tuple[Decision, ...]:
+    """What the sender's node says with an overlay: the agent's three entries, and the underlay's two."""
     tunnel = machine.tunnel
     return (
-        decision(
-            "route",
-            near.node,
-            far.pod_ip,
-            f"{far.subnet} via {far.vtep_ip} dev {tunnel} onlink",
-            f"ip route get {far.pod_ip} from {near.pod_ip} iif {machine.bridge}",
-            owner="tulle",
-            device=tunnel,
-            via=far.vtep_ip,
-            route_kind="unicast",
-        ),
+        route(near.node, far.pod_ip, far.subnet, tunnel, via=far.vtep_ip, owner="tulle", onlink=True),
         neighbour(near.node, far.vtep_ip, far.tunnel_mac, tunnel, state="PERMANENT", owner="tulle"),
         fdb(near.node, far.tunnel_mac, far.node_ip, tunnel),
         underlay_route(near.node, far.node_ip),
-        neighbour(near.node, far.node_ip, far.nic_mac, "eth0", state="REACHABLE", kind="underlay-neigh"),
+        neighbour(near.node, far.node_ip, far.nic_mac, "eth0", kind="underlay-neigh"),
     )
 
 
 def plain_answers(near: Site, far: Site) -> tuple[Decision, ...]:
+    """What the sender's node says with host routes."""
     return (
-        decision(
-            "route",
-            near.node,
-            far.pod_ip,
-            f"{far.subnet} via {far.node_ip} dev eth0",
-            f"ip route get {far.pod_ip}",
-            owner="tulle",
-            device="eth0",
-            via=far.node_ip,
-            route_kind="unicast",
-        ),
-        neighbour(near.node, far.node_ip, far.nic_mac, "eth0", state="REACHABLE"),
+        route(near.node, far.pod_ip, far.subnet, "eth0", via=far.node_ip, owner="tulle"),
+        neighbour(near.node, far.node_ip, far.nic_mac, "eth0"),
     )
 
 
 def receiver_answers(machine: Machine, far: Site) -> tuple[Decision, ...]:
+    """What the target's node says."""
     return (
-        decision(
-            "route",
-            far.node,
-            far.pod_ip,
-            f"{far.subnet} dev {machine.bridge} src {far.gateway}",
-            f"ip route get {far.pod_ip}",
-            owner="kernel",
-            device=machine.bridge,
-            route_kind="unicast",
-        ),
-        neighbour(far.node, far.pod_ip, far.pod_mac, machine.bridge, state="REACHABLE"),
+        route(far.node, far.pod_ip, far.subnet, machine.bridge, owner="kernel"),
+        neighbour(far.node, far.pod_ip, far.pod_mac, machine.bridge),
         bridge_entry(far.node, far.pod_mac, veth_of(far).name, machine.bridge),
     )
 
 
 def switched(near: Site, far: Site, bridge: str = "cbr0") -> Decision:
+    """What the bridge of one node says about a frame to its other pod."""
     return bridge_entry(near.node, far.pod_mac, veth_of(far).name, bridge)
 
 
-def local_route(netns: NetnsId, address: IPAddress) -> Decision:
+def route(
+    netns: NetnsId,
+    target: IPAddress,
+    prefix: str,
+    device: str,
+    *,
+    via: IPAddress | None = None,
+    owner: str = "",
+    onlink: bool = False,
+    kind: ReasonKind = "route",
+) -> Decision:
+    """A route that was found."""
+    text = f"{prefix}{f' via {via}' if via else ''} dev {device}{' onlink' if onlink else ''}"
     return decision(
-        "route",
+        kind,
         netns,
-        address,
-        f"local {address} dev lo table local",
-        f"ip route get {address}",
-        owner="kernel",
-        device="lo",
-        route_kind="local",
+        target,
+        text,
+        f"ip route get fibmatch {target}",
+        owner=owner,
+        device=device,
+        via=via,
+        route_kind="unicast",
     )
+
+
+def local_route(netns: NetnsId, address: IPAddress) -> Decision:
+    """The address is the namespace's own."""
+    text, ask = f"local {address} dev eth0", f"ip route get fibmatch {address}"
+    return decision("route", netns, address, text, ask, owner="kernel", device="eth0", route_kind="local")
+
+
+def no_route(netns: NetnsId, target: IPAddress, error: str = "ENETUNREACH") -> Decision:
+    """The kernel knows no way."""
+    return decision("route", netns, target, error, f"ip route get fibmatch {target}", found=False, error=error)
+
+
+def refusing_route(netns: NetnsId, target: IPAddress, kind: str) -> Decision:
+    """A route that says no."""
+    text, ask = f"{kind} {target}", f"ip route get fibmatch {target}"
+    return decision("route", netns, target, text, ask, found=False, owner="boot", error="EHOSTUNREACH", route_kind=kind)
+
+
+def underlay_route(netns: NetnsId, target: IPAddress, *, error: str = "") -> Decision:
+    """The way of the outer packet; with an error there is none."""
+    if not error:
+        return route(netns, target, f"{target}", "eth0", owner="kernel", kind="underlay-route")
+    ask = f"ip route get fibmatch {target}"
+    return decision("underlay-route", netns, target, error, ask, found=False, error=error)
 
 
 def neighbour(
@@ -172,8 +177,8 @@ def neighbour(
     owner_mac: MacAddress | None,
     device: str,
     *,
-    state: str = "",
-    owner: str = "",
+    state: str = "REACHABLE",
+    owner: str = "kernel",
     kind: ReasonKind = "neigh",
 ) -> Decision:
     """A neighbour entry; without a MAC it is missing."""
@@ -181,14 +186,14 @@ def neighbour(
         kind,
         netns,
         address,
-        f"{address} lladdr {owner_mac} {state}" if owner_mac else "nothing",
-        f"ip neigh show {address} dev {device}",
+        f"{address} dev {device} " + (f"lladdr {owner_mac} {state}" if owner_mac else "ENOENT"),
+        f"ip neigh get {address} dev {device}",
         found=owner_mac is not None,
-        owner=owner,
+        owner=owner if owner_mac else "",
         device=device,
         mac=owner_mac,
         ip=address,
-        state=state,
+        state=state if owner_mac else "",
     )
 
 
@@ -198,8 +203,8 @@ def fdb(netns: NetnsId, subject: MacAddress, to: IPAddress | None, device: str) 
         "fdb",
         netns,
         subject,
-        f"{subject} dst {to} self permanent" if to else "nothing",
-        f"bridge fdb show dev {device} | grep {subject}",
+        f"{subject} dev {device} dst {to}" if to else f"{subject} dev {device}: Fdb entry not found",
+        f"bridge fdb get {subject} dev {device} self",
         found=to is not None,
         owner="tulle" if to else "",
         device=device,
@@ -214,45 +219,13 @@ def bridge_entry(netns: NetnsId, subject: MacAddress, port: str, bridge: str) ->
         "bridge-fdb",
         netns,
         subject,
-        f"{subject} dev {port} master {bridge}" if port else "nothing",
-        f"bridge fdb show br {bridge} | grep {subject}",
+        f"{subject} dev {port} master {bridge}" if port else f"{subject} br {bridge}: Fdb entry not found",
+        f"bridge fdb get {subject} br {bridge}",
         found=bool(port),
+        owner="kernel" if port else "",
         device=port,
         mac=subject,
         port=port,
-    )
-
-
-def underlay_route(netns: NetnsId, target: IPAddress, *, error: str = "") -> Decision:
-    return decision(
-        "underlay-route",
-        netns,
-        target,
-        f"{target} dev eth0" if not error else f"{target}: {error}",
-        f"ip route get {target}",
-        found=not error,
-        device="eth0" if not error else "",
-        error=error,
-    )
-
-
-def no_route(netns: NetnsId, target: IPAddress, error: str = "ENETUNREACH") -> Decision:
-    """The kernel refuses to route."""
-    return decision(
-        "route", netns, target, f"RTNETLINK answers: {error}", f"ip route get {target}", found=False, error=error
-    )
-
-
-def refusing_route(netns: NetnsId, target: IPAddress, kind: str) -> Decision:
-    return decision(
-        "route",
-        netns,
-        target,
-        f"{kind} {target}",
-        f"ip route get {target}",
-        found=False,
-        error="EINVAL",
-        route_kind=kind,
     )
 
 

@@ -85,6 +85,8 @@ def _annotate(
 ) -> None:
     of = {decision.kind: decision for decision in decisions}
     _link_reasons(stretch, context.topology)
+    if _is_for_another(stretch):
+        return
     match cast.region(netns):
         case "source pod":
             stretch.give(0, _reasons(of, "route", "neigh"))
@@ -98,6 +100,13 @@ def _annotate(
             _leaving(stretch, cast, of, context, after_ns)
         case "target node":
             _arriving(stretch, cast, of, context, after_ns)
+
+
+def _is_for_another(stretch: _Stretch) -> bool:
+    """Did it end at a device whose MAC the frame was not sent to?  Then the stack never decided about it."""
+    last = stretch.places[-1]
+    passes_on = last.device is not None and last.device.master is not None  # a bridge's port takes what is another's
+    return last.sighting.capture.pkttype == "otherhost" and not passes_on
 
 
 def _leaving(

@@ -9,6 +9,7 @@ from tests.kit.journeys import START_NS, story
 from tests.kit.machines import NODE1, NODE2, POD1, POD4, same_node, two_nodes
 from tulle.trace.correlate import correlate
 from tulle.trace.journey import Hop
+from tulle.trace.topology import NetnsId
 from tulle.trace.trail import Events, LookupEvent
 
 MACHINE = two_nodes()
@@ -59,7 +60,7 @@ def test_3a_is_a_decision_between_what_came_in_and_what_goes_out(walk: tuple[Hop
 def test_a_reason_keeps_its_command_its_answer_and_the_answers_bytes(walk: tuple[Hop, ...]) -> None:
     entry = hop(walk, "3b").reason("fdb")
     assert entry is not None
-    assert entry.ask == "bridge fdb show dev flannel.1 | grep 02:00:0a:f4:02:00"
+    assert entry.ask == "bridge fdb get 02:00:0a:f4:02:00 dev flannel.1 self"
     assert (entry.owner, entry.facts["dst"]) == ("tulle", "192.168.64.12")
     assert entry.raw
 
@@ -93,6 +94,13 @@ def test_what_never_left_the_tunnel_device_shows_the_underlays_answers_there() -
     told = story(MACHINE).leaves_pod().wraps()
     found = kinds(told.journey().walk("request"))
     assert found["3b"] == ["neigh", "fdb", "underlay-route", "underlay-neigh"]
+
+
+@pytest.mark.parametrize("pods", [(POD1, POD4), (POD1, NODE2)], ids=["to a pod", "to a node"])
+def test_a_frame_for_another_mac_is_not_decided_about(pods: tuple[NetnsId, NetnsId]) -> None:
+    told = story(two_nodes(pods=pods)).leaves_pod().wraps().goes_out().crosses().comes_in().unwraps("otherhost")
+    last = told.journey().walk("request")[-1]
+    assert (last.step, [reason.kind for reason in last.why]) == ("6b", ["link"])
 
 
 def test_a_refused_route_is_a_decision_that_chose_nothing() -> None:
