@@ -15,9 +15,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from tulle.agent.control import AgentAnswer, ask
 from tulle.kernel.system import SystemClock
 from tulle.model.lease import Lease, LeaseKey
 from tulle.store.open import open_store
+from tulle.store.ports import Administration
 from tulle.wire.leases import lease_key
 
 T = TypeVar("T")
@@ -95,7 +96,9 @@ class Node:
         return time.monotonic() - started
 
     def ask(self, verb: str, **fields: object) -> dict[str, Any]:
-        """The agent's answer to one question."""
+        """The agent's answer to one question.  Raises AgentAnswer while it does not listen yet."""
+        if self.process is not None and self.process.poll() is not None:
+            raise AssertionError(f"the agent of {self.name} ended: {self.log}")
         return ask(self.socket, {"verb": verb, **fields}, timeout_s=PATIENCE_S)
 
     def status(self) -> dict[str, Any]:
@@ -123,9 +126,6 @@ class Node:
         return json.loads(self.sh(*argv) or "[]")
 
     def _answers(self, peers: int) -> bool:
-        assert self.process is not None
-        if self.process.poll() is not None:
-            raise AssertionError(f"the agent of {self.name} ended: {self.log}")
         try:
             answer = self.ask("wait", peers=peers, timeout_s=2)
         except AgentAnswer:
@@ -151,21 +151,19 @@ class Cluster:
         for node in self.nodes:
             node.converge(len(self.nodes) - 1)
 
-    def lease(self, number: int) -> Lease:
-        """The reservation of node ``number``."""
-        return _reservation(number, ipv6=False)
-
     def delete(self, key: str) -> None:
         """Delete a lease from the store."""
+        asyncio.run(_with_store(self.store, lambda store: store.delete(LeaseKey(key))))
 
-        async def story() -> None:
-            store = open_store(f"sqlite://{self.store}", SystemClock())
-            try:
-                await store.delete(LeaseKey(key))
-            finally:
-                await store.close()
+    def steal(self, number: int) -> None:
+        """Give the subnet of node ``number`` to a node that is not here."""
+        stolen = replace(_reservation(number, ipv6=False), public_ip=IPv4Address("192.168.64.99"))
 
-        asyncio.run(story())
+        async def story(store: Administration) -> None:
+            await store.delete(stolen.key)
+            await store.reserve([stolen])
+
+        asyncio.run(_with_store(self.store, story))
 
 
 @contextmanager
@@ -239,10 +237,18 @@ async def _fill(site: Cluster, nodes: int, *, ipv6: bool, config: dict[str, obje
     shared: dict[str, object] = {"Network": "10.244.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}
     if ipv6:
         shared |= {"EnableIPv6": True, "IPv6Network": "fd10:244::/48", "IPv6SubnetLen": 64}
-    store = open_store(f"sqlite://{site.store}", SystemClock())
-    try:
+
+    async def story(store: Administration) -> None:
         await store.write_network_config(json.dumps(shared | (config or {})).encode())
         await store.reserve([_reservation(number, ipv6=ipv6) for number in range(1, nodes + 1)])
+
+    await _with_store(site.store, story)
+
+
+async def _with_store(path: Path, work: Callable[[Administration], Awaitable[None]]) -> None:
+    store = open_store(f"sqlite://{path}", SystemClock())
+    try:
+        await work(store)
     finally:
         await store.close()
 

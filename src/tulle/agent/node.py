@@ -61,6 +61,7 @@ class Node:
             lease_deadline_ns=self.keeper.deadline_ns,
             started_ns=self.started_ns,
             pid=self.pid,
+            now_ns=self.clock.boottime_ns(),
         )
 
     def pod_network(self) -> PodNetwork | None:

@@ -31,6 +31,8 @@ class NodeStatus:
     lease_deadline_ns: int | None
     started_ns: int
     pid: int
+    now_ns: int | None = None
+    """The clock that deadlines are on (CLOCK_BOOTTIME)."""
     extra: JsonObject = field(default_factory=dict[str, Any])
 
     @property
@@ -50,6 +52,7 @@ def status_json(status: NodeStatus) -> JsonObject:
         "node_id": status.node_id,
         "pid": status.pid,
         "started_ns": status.started_ns,
+        "now_ns": status.now_ns,
         "network": [str(net) for net in inputs.config.networks],
         "backend": {"type": "vxlan", **builtins(inputs.config.backend)},
         "underlay": builtins(underlay),

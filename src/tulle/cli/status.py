@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tulle.agent.control import ask
 from tulle.agent.options import Paths
 from tulle.errors import EXIT_NO, EXIT_YES
-from tulle.render.status import format_leases, format_peers, format_status
+from tulle.render.status import format_leases, format_peers, format_plan_answer, format_status
 
 if TYPE_CHECKING:
     Parsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # argparse's name
@@ -67,7 +67,7 @@ def _text(verb: str, answer: JsonObject, lang: str) -> str:
         case "leases":
             return format_leases(answer, lang)
         case _:
-            return str(answer["text"]).rstrip("\n")
+            return format_plan_answer(answer, lang)
 
 
 def _healthy(verb: str, answer: JsonObject) -> bool:

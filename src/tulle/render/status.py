@@ -1,105 +1,128 @@
-"""``tulle status``, ``peers`` and ``leases`` as terminal text, from their JSON form.
+"""``tulle status``, ``peers``, ``leases`` and ``plan`` as terminal text, from their JSON form.
 
-Rendering from the JSON means that a recorded answer prints the same anywhere.
+Rendering from the JSON means that a recorded answer prints the same anywhere.  Whatever is wrong
+is one paragraph that ends with the next step; what is well is one line.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
+
+from tulle.render.walk_text import clean, fit, width, wrap
 
 JsonObject = dict[str, Any]
+
+COLUMNS: Final = 80
+NAME: Final = 12
+"""Columns of a fact's name, its indent included."""
+NS: Final = 1_000_000_000
 
 TEXT: dict[str, dict[str, str]] = {
     "en": {
         "lease": "lease",
+        "lease_line": "{subnets}, good for {left}",
+        "lease_over": "{subnets}, past its time: no new pods until the store answers",
         "underlay": "underlay",
         "backend": "backend",
         "store": "store",
+        "store_line": "{url}, revision {revision}",
+        "store_away": "{url} is away: the data path stays, leases of others are as of revision {revision}; "
+        "see whether it runs",
         "peers": "peers",
         "work": "work",
-        "reachable": "reachable",
-        "away": "away, the data path stays",
         "work_line": "{passes} passes, {steps} steps, {repairs} repairs",
         "conflict": "conflict",
-        "conflict_line": "{wanted}: held by something that is not tulle's: {holder}",
+        "conflict_line": "{wanted} is wanted, but {holder} is there and not tulle's: remove it, and the agent goes on",
         "stranger": "foreign",
-        "stranger_line": "{object}: on a link of ours, kept",
+        "stranger_line": "{object} is on a link of ours and not ours: kept",
         "dropping": "forward",
         "dropping_accepted": "{family} {table} {chain} drops by policy: our accept stands in it",
-        "dropping_left": "{family} {table} {chain} drops by policy, and the overlay's packets with it: left alone",
+        "dropping_left": "{family} {table} {chain} drops by policy, and the overlay's packets with it: accept "
+        "{networks} in it, or start the agent without --iptables-forward-rules=false",
+        "dropping_rule": "{family} {table} {chain} drops the overlay's packets by its rule '{by_rule}', which is "
+        "left alone: accept {networks} before it",
         "failure": "failed",
+        "failure_line": "{reason}: tried again by itself, within a minute",
         "refused": "refused",
+        "refused_line": "lease {key}: {rule}: no entry is made for it; correct or delete it in the store",
+        "garbled": "unreadable",
+        "garbled_line": "lease {key}: {reason}: its last good value counts; correct or delete it in the store",
         "held": "held",
-        "held_line": "{key}: vanished without a delete, still programmed",
+        "held_line": "lease {key} vanished without a delete: still programmed, for an hour",
         "problem": "problem",
         "none": "no peers",
         "subnet": "SUBNET",
         "node": "NODE",
         "vtep": "VTEP MAC",
         "state": "STATE",
-        "self": "this node",
+        "nothing": "nothing to change",
+        "hours": "{n} h",
+        "minutes": "{n} min",
+        "seconds": "{n} s",
     },
     "zh": {
         "lease": "租约",
+        "lease_line": "{subnets}，有效期还有 {left}",
+        "lease_over": "{subnets}，已过期：在存储恢复应答之前不接受新的 Pod",
         "underlay": "底层网络",
         "backend": "后端",
         "store": "存储",
+        "store_line": "{url}，修订版 {revision}",
+        "store_away": "{url} 不可达：数据通路保持不变，其他节点的租约停留在修订版 {revision}；请检查它是否在运行",
         "peers": "对等节点",
         "work": "工作量",
-        "reachable": "可达",
-        "away": "不可达，数据通路保持不变",
         "work_line": "{passes} 轮，{steps} 步，{repairs} 次修复",
         "conflict": "冲突",
-        "conflict_line": "{wanted}：被不属于 tulle 的对象占用：{holder}",
+        "conflict_line": "需要 {wanted}，但该处已有不属于 tulle 的 {holder}：移除它，代理便会继续",
         "stranger": "外来",
-        "stranger_line": "{object}：位于我们的设备上，予以保留",
+        "stranger_line": "{object} 位于我们的设备上但不属于我们：予以保留",
         "dropping": "转发链",
         "dropping_accepted": "{family} {table} {chain} 的默认策略为丢弃：已在其中加入我们的放行规则",
-        "dropping_left": "{family} {table} {chain} 的默认策略为丢弃，覆盖网络的数据包也被丢弃：未作改动",
+        "dropping_left": "{family} {table} {chain} 的默认策略为丢弃，覆盖网络的数据包也被丢弃："
+        "请在其中放行 {networks}，或启动代理时不使用 --iptables-forward-rules=false",
+        "dropping_rule": "{family} {table} {chain} 的规则“{by_rule}”丢弃覆盖网络的数据包，未作改动："
+        "请在它之前放行 {networks}",
         "failure": "失败",
+        "failure_line": "{reason}：一分钟内会自动重试",
         "refused": "拒绝",
+        "refused_line": "租约 {key}：{rule}：没有为它建立表项；请在存储中改正或删除它",
+        "garbled": "无法读取",
+        "garbled_line": "租约 {key}：{reason}：沿用其最后一个有效值；请在存储中改正或删除它",
         "held": "保留",
-        "held_line": "{key}：未经删除而消失，仍保留转发",
+        "held_line": "租约 {key} 未经删除而消失：仍保留转发一小时",
         "problem": "问题",
         "none": "没有对等节点",
         "subnet": "子网",
         "node": "节点",
         "vtep": "VTEP MAC",
         "state": "状态",
-        "self": "本节点",
+        "nothing": "无需更改",
+        "hours": "{n} 小时",
+        "minutes": "{n} 分钟",
+        "seconds": "{n} 秒",
     },
 }
 
 
 def format_status(answer: JsonObject, lang: str = "en") -> str:
-    """The node in ten lines: one fact each, what is wrong last and named."""
+    """The node in a few lines: one fact each, then what is wrong with the next step.  An agent that starts says why."""
     words = TEXT[lang]
-    lease, underlay, store = answer["lease"], answer["underlay"], answer["store"]
-    backend = answer["backend"]
-    reachable = words["reachable"] if store["reachable"] else words["away"]
-    addresses = " ".join(str(ip) for ip in (underlay["address"], underlay["address6"]) if ip)
-    lines = [
-        f"tulle: {answer['state']}",
-        _fact(words["lease"], _subnets(lease)),
-        _fact(words["underlay"], f"{underlay['device']} {addresses} mtu {underlay['mtu']}"),
-        _fact(words["backend"], f"{backend['type']} VNI {backend['vni']} udp/{backend['port']}"),
-        _fact(words["store"], f"{store['url']} ({reachable}), revision {store['revision']}"),
-        _fact(words["peers"], str(answer["peers"])),
-        _fact(words["work"], words["work_line"].format(**answer)),
-    ]
-    lines += [_fact(words["problem"], problem) for problem in answer["problems"]]
-    lines += [_fact(words["conflict"], words["conflict_line"].format(**c)) for c in answer["conflicts"]]
-    lines += [_fact(words["dropping"], _dropping(chain, words)) for chain in answer["dropping_chains"]]
-    lines += [_fact(words["failure"], failure["reason"]) for failure in answer["failures"]]
-    lines += [_fact(words["refused"], f"{refusal['key']}: {refusal['rule']}") for refusal in answer["refused"]]
-    lines += [_fact(words["held"], words["held_line"].format(key=key)) for key in answer["held"]]
-    lines += [_fact(words["stranger"], words["stranger_line"].format(object=o)) for o in answer["strangers"]]
-    return "\n".join(lines)
+    facts = [*_problems(answer, words)] if "lease" not in answer else [*_facts(answer, words), *_wrongs(answer, words)]
+    return "\n".join([f"tulle: {answer['state']}", *(line for name, value in facts for line in _fact(name, value))])
+
+
+def format_plan_answer(answer: JsonObject, lang: str = "en") -> str:
+    """What a shell can execute: commands, and beside them as comments what stands in the way."""
+    words = TEXT[lang]
+    notes = [f"# {words['conflict']}: {clean(words['conflict_line'].format(**c))}" for c in answer["conflicts"]]
+    if answer["empty"] and not notes:
+        notes = [f"# {words['nothing']}"]
+    return "\n".join([*notes, *str(answer["text"]).splitlines()])
 
 
 def format_peers(answer: JsonObject, lang: str = "en") -> str:
     """One block for each peer: its lease, then the kernel entries that reach it."""
-    words = TEXT[lang]
     if not answer["peers"]:
-        return words["none"]
+        return TEXT[lang]["none"]
     blocks: list[str] = []
     for peer in answer["peers"]:
         macs = " ".join(mac for mac in (peer["vtep_mac"], peer["vtep_mac6"]) if mac)
@@ -116,19 +139,67 @@ def format_leases(answer: JsonObject, lang: str = "en") -> str:
         (_subnets(lease), _public(lease), lease["vtep_mac"] or lease["vtep_mac6"] or "-", lease["state"])
         for lease in answer["leases"]
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    widths = [max(width(row[column]) for row in rows) for column in range(4)]
+    return "\n".join("  ".join(map(fit, row, widths)).rstrip() for row in rows)
 
 
-def _dropping(chain: JsonObject, words: dict[str, str]) -> str:
-    return words["dropping_accepted" if chain["accepted"] else "dropping_left"].format(**chain)
+def _facts(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """What there is, whether or not it is well."""
+    underlay, store, backend = answer["underlay"], answer["store"], answer["backend"]
+    addresses = " ".join(str(ip) for ip in (underlay["address"], underlay["address6"]) if ip)
+    yield words["lease"], _lease(answer["lease"], answer.get("now_ns"), words)
+    yield words["underlay"], f"{underlay['device']} {addresses} mtu {underlay['mtu']}"
+    yield words["backend"], f"{backend['type']} VNI {backend['vni']} udp/{backend['port']}"
+    yield words["store"], words["store_line" if store["reachable"] else "store_away"].format(**store)
+    yield words["peers"], str(answer["peers"])
+    yield words["work"], words["work_line"].format(**answer)
 
 
-def _fact(name: str, value: str) -> str:
-    wide = sum(2 if ord(character) > 0x2E80 else 1 for character in name)
-    return f"  {name}{' ' * max(1, 10 - wide)}{value}"
+def _wrongs(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """What is not as it should be, the gravest first, each with the next step."""
+    yield from _problems(answer, words)
+    for kind, items in (
+        ("conflict", answer["conflicts"]),
+        ("failure", answer["failures"]),
+        ("refused", answer["refused"]),
+        ("garbled", answer["undecodable"]),
+        ("held", [{"key": key} for key in answer["held"]]),
+    ):
+        for item in items:
+            yield words[kind], words[f"{kind}_line"].format(**item)
+    for chain in answer["dropping_chains"]:
+        yield words["dropping"], _dropping(chain, answer["network"], words)
+    for stranger in answer["strangers"]:
+        yield words["stranger"], words["stranger_line"].format(object=stranger)
+
+
+def _problems(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]]:
+    return ((words["problem"], problem) for problem in answer["problems"])
+
+
+def _lease(lease: JsonObject, now_ns: int | None, words: dict[str, str]) -> str:
+    """Our subnets, and for how long we may trust that they are ours."""
+    subnets, deadline_ns = _subnets(lease), lease["deadline_ns"]
+    if now_ns is None or deadline_ns is None:
+        return subnets
+    left_s = (deadline_ns - now_ns) // NS
+    if left_s <= 0:
+        return words["lease_over"].format(subnets=subnets)
+    unit, n = ("hours", left_s // 3600) if left_s >= 7200 else ("minutes", left_s // 60)
+    if left_s < 120:
+        unit, n = "seconds", left_s
+    return words["lease_line"].format(subnets=subnets, left=words[unit].format(n=n))
+
+
+def _dropping(chain: JsonObject, networks: list[str], words: dict[str, str]) -> str:
+    kind = "dropping_rule" if chain.get("by_rule") else "dropping_accepted" if chain["accepted"] else "dropping_left"
+    return words[kind].format(**chain, networks=" ".join(networks))
+
+
+def _fact(name: str, value: str) -> list[str]:
+    """A name and its value, wrapped under itself."""
+    first, *rest = wrap(clean(value), COLUMNS - NAME)
+    return [f"{fit(f'  {name} ', NAME)}{first}", *(f"{' ' * NAME}{line}" for line in rest)]
 
 
 def _subnets(lease: JsonObject) -> str:
