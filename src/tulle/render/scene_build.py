@@ -3,13 +3,13 @@
 Pure; geometry is ``scene_layout``'s, words are ``scene_words``'.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from tulle.render import scene_words as words
 from tulle.render.scene import WIDTH, Badge, Beat, Box, Card, Leg, Point, Said, Scene, Side, Station, Stop
-from tulle.render.scene_cast import Key, ghosts, is_ghost, key_of, lane_of, side_of, stations
+from tulle.render.scene_cast import ghosts, is_ghost, lane_of, side_of, stations
 from tulle.render.scene_layout import (
     MARGIN,
     NODE_TOP,
@@ -20,16 +20,15 @@ from tulle.render.scene_layout import (
     Plan,
     card,
     lane_x,
-    middle,
+    on,
     plan,
     split,
 )
+from tulle.render.scene_moves import BADGE_STEP, Move, moves_of
 from tulle.render.walk_times import legs as timed
 from tulle.trace.journey import Direction, End, Hop, Journey
 
 CAPTION_HEIGHT: Final = 116
-_BADGE_STEP: Final = 25
-"""Between two badges that would stand on one another."""
 
 
 def scene_of(journey: Journey) -> Scene:
@@ -38,30 +37,25 @@ def scene_of(journey: Journey) -> Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class _Move:
-    """One hop of a walk with the way to it; ``between`` are the stations that the line joins."""
-
-    hop: Hop
-    path: tuple[Point, ...]
-    wrapped: bool
-    between: frozenset[Key]
-
-
-@dataclass(frozen=True, slots=True)
 class _Builder:
     journey: Journey
     rest: tuple[Hop, ...]
     """The ghosts."""
     plan: Plan
-    moves: tuple[_Move, ...]
+    moves: tuple[Move, ...]
     """Both walks, then the ghosts."""
 
     @classmethod
     def of(cls, journey: Journey) -> "_Builder":
         rest = ghosts(journey)
         places = plan(journey, (*journey.hops, *rest))
-        request = _moves((*journey.walk("request"), *rest), places)
-        return cls(journey, rest, places, (*request, *_moves(journey.walk("reply"), places)))
+        there = (*journey.walk("request"), *rest)
+        back = journey.walk("reply")
+        moves = (
+            *moves_of(there, places, ()),
+            *moves_of(back, places, [hop for hop in there if hop.kind != "decision"][::-1]),
+        )
+        return cls(journey, rest, places, moves)
 
     def scene(self) -> Scene:
         journey = self.journey
@@ -162,7 +156,8 @@ class _Builder:
         """A bridge that switched the frame itself: its own device saw nothing, its table decided."""
         for move in self.moves:
             entry = move.hop.reason("bridge-fdb") if move.hop.kind == "decision" else None
-            if entry is not None and entry.facts.get("bridge") and move.hop.direction == "request":
+            routed = move.hop.reason("route") is not None
+            if entry is not None and entry.facts.get("bridge") and not routed and move.hop.direction == "request":
                 yield Station(
                     name=entry.facts["bridge"],
                     detail="",
@@ -194,7 +189,7 @@ class _Builder:
                     direction=move.hop.direction,
                     wrapped=move.wrapped,
                     reached=not is_ghost(move.hop),
-                    again=move.hop.direction == "reply" and move.between in drawn,
+                    again=move.hop.direction == "reply" and (move.between in drawn or len(move.between) < 2),
                 )
         yield from self._unreached_reply()
 
@@ -205,9 +200,13 @@ class _Builder:
         if verdict.status != "no-reply" or not back:
             return
         there = [move for move in self.moves if move.hop.direction == "request"]
-        met = next((at for at, move in enumerate(there) if move.path[-1] == back[-1].path[-1]), 0)
-        for move in reversed(there[1 : met + 1]):
-            yield Leg(path=move.path[::-1], direction="reply", wrapped=move.wrapped, reached=False)
+        end = back[-1].path[-1]
+        met = next((at for at, move in enumerate(there) if on(move.path, end)), 0)
+        for at in range(met, 0, -1):
+            path = there[at].path[::-1]
+            rest = split(path, end)[1] if at == met else path
+            if len(rest) > 1:
+                yield Leg(path=rest, direction="reply", wrapped=there[at].wrapped, reached=False)
 
     def _badges(self) -> Iterable[Badge]:
         for move in self.moves:
@@ -243,53 +242,12 @@ class _Builder:
         return Stop(at=at, direction=direction)
 
 
-def _moves(hops: Sequence[Hop], places: Plan) -> tuple[_Move, ...]:
-    """The way to each hop: from station to station, decisions in the middle between theirs."""
-    done: list[_Move] = []
-    before: Hop | None = None
-    waiting: list[Hop] = []
-    for hop in hops:
-        if hop.kind == "decision":
-            waiting.append(hop)
-            continue
-        done += _stretch(before, waiting, hop, places)
-        before, waiting = hop, []
-    if waiting:
-        done += _stretch(before, waiting, None, places)
-    return tuple(done)
-
-
-def _stretch(before: Hop | None, decisions: Sequence[Hop], after: Hop | None, places: Plan) -> Iterable[_Move]:
-    """From one station to the next, by way of the decisions between them."""
-    path = _way(before, after, places)
-    wrapped = any(hop is not None and hop.outer is not None for hop in (before, after))
-    between = frozenset(key_of(hop) for hop in (before, after) if hop is not None)
-    for at, hop in enumerate(decisions):
-        point = middle(path)
-        head, path = split(path, Point(point.x + at * _BADGE_STEP, point.y)) if len(path) > 1 else (path, path)
-        yield _Move(hop, head, wrapped=before is not None and before.outer is not None, between=between)
-    if after is not None:
-        yield _Move(after, path if before is not None or decisions else path[-1:], wrapped, between)
-
-
-def _way(before: Hop | None, after: Hop | None, places: Plan) -> tuple[Point, ...]:
-    if before is not None and after is not None:
-        return places.path(before, after)
-    if after is not None:
-        end = places.at(after)
-        return (Point(end.x, end.y - 36), end)
-    if before is not None:
-        start = places.at(before)
-        return (start, Point(start.x, start.y + 36))
-    return (Point(lane_x("source", "nic"), POD_TOP + POD_HEIGHT),)
-
-
 def _apart(badges: Iterable[Badge]) -> Iterable[Badge]:
     """No badge on another of the same walk: the later one moves along."""
     taken: set[tuple[Direction, Point]] = set()
     for badge in badges:
         at = badge.at
         while (badge.direction, at) in taken:
-            at = Point(at.x + _BADGE_STEP, at.y)
+            at = Point(at.x + BADGE_STEP, at.y)
         taken.add((badge.direction, at))
         yield Badge(step=badge.step, at=at, direction=badge.direction, state=badge.state)

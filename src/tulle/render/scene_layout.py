@@ -131,10 +131,18 @@ def middle(path: Sequence[Point]) -> Point:
 
 def split(path: Sequence[Point], at: Point) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
     """``path`` before and after ``at``, which lies on it."""
-    for index, (a, b) in enumerate(pairwise(path)):
-        if min(a.x, b.x) <= at.x <= max(a.x, b.x) and min(a.y, b.y) <= at.y <= max(a.y, b.y):
-            return (*path[: index + 1], at), (at, *path[index + 1 :])
+    for index, stretch in enumerate(pairwise(path)):
+        if on(stretch, at):
+            head, tail = (*path[: index + 1], at), (at, *path[index + 1 :])
+            return tuple(dict.fromkeys(head)), tuple(dict.fromkeys(tail))
     return tuple(path), (at,)
+
+
+def on(path: Sequence[Point], at: Point) -> bool:
+    """Does ``at`` lie on the path?"""
+    return any(
+        min(a.x, b.x) <= at.x <= max(a.x, b.x) and min(a.y, b.y) <= at.y <= max(a.y, b.y) for a, b in pairwise(path)
+    )
 
 
 def card(side: Side, entries: Sequence[Entry], *, same_node: bool) -> Card | None:
