@@ -1,7 +1,8 @@
 """How long a lab takes: from the start of the ``tulle`` process to its exit, agents converged, pods attached.
 
-Two nodes with four pods, and fifty with two hundred; real agents, one process each.  Beside it the
-time of ``down`` and the memory that the agents take (proportional set size).
+Two nodes with four pods, and fifty with two hundred; real agents, one process each; on a switch,
+and dual stack behind a router.  Beside it the time of ``down``, the memory of all agents
+(proportional set size) and of one (resident set size), and how long ``tulle --version`` takes.
 
     python -m bench.lab [--times N] [--json]
 """
@@ -17,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tulle.lab.pods import find_plugin
+
 LAB = f"bench{os.getpid()}"
 
 
@@ -28,15 +31,24 @@ class Size:
     pods: int
     times: int
     limit_s: float
+    flags: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.nodes} nodes, {self.nodes * self.pods} pods"
+        more = ", dual stack, router" if self.flags else ""
+        return f"{self.nodes} nodes, {self.nodes * self.pods} pods{more}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return ("--nodes", str(self.nodes), "--pods", str(self.pods), *self.flags)
 
 
 def sizes(times: int) -> tuple[Size, ...]:
+    few, routed = max(1, times // 3), ("--ipv6", "--underlay", "router")
     return (
         Size(nodes=2, pods=2, times=times, limit_s=1.5),
-        Size(nodes=50, pods=4, times=max(1, times // 3), limit_s=10),
+        Size(nodes=2, pods=2, times=few, limit_s=1.5, flags=routed),
+        Size(nodes=50, pods=4, times=few, limit_s=10),
+        Size(nodes=50, pods=4, times=few, limit_s=10, flags=routed),
     )
 
 
@@ -47,54 +59,61 @@ def tulle(*words: str) -> tuple[float, str]:
     return time.monotonic() - started, done.stdout
 
 
-def memory_mib(pids: Sequence[int]) -> float:
-    """What these processes take together; shared pages are counted once, by parts.  Source: proc(5), smaps_rollup."""
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
-    return total / 1024
+def version_s(times: int) -> float:
+    """The median of ``tulle --version``, from the start of the process to its end."""
+    found: list[float] = []
+    for _ in range(times):
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-m", "tulle", "--version"], check=True, capture_output=True)
+        found.append(time.monotonic() - started)
+    return statistics.median(found)
 
 
-def measure(size: Size) -> dict[str, object]:
-    ups: list[float] = []
-    downs: list[float] = []
-    memory: list[float] = []
+def memory_mib(pid: int, field: str) -> float:
+    """``Rss``, or ``Pss``: of pages shared with others only this process's part.  Source: proc(5), smaps_rollup."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
+
+
+def measure(size: Size) -> dict[str, float | int | str]:
+    ups, downs, together, one = list[float](), list[float](), list[float](), list[float]()
     for _ in range(size.times):
-        words = ("--name", LAB, "--nodes", str(size.nodes), "--pods", str(size.pods), "--json")
         try:
-            elapsed, printed = tulle("up", *words)
+            elapsed, printed = tulle("up", "--name", LAB, *size.words, "--json")
             ups.append(elapsed)
-            memory.append(memory_mib([node["agent_pid"] for node in json.loads(printed)["nodes"]]))
+            agents = [node["agent_pid"] for node in json.loads(printed)["nodes"]]
+            together.append(sum(memory_mib(agent, "Pss") for agent in agents))
+            one.append(max(memory_mib(agent, "Rss") for agent in agents))
         finally:
             downs.append(tulle("down", "--name", LAB)[0])
     return {
+        "lab": str(size),
         "times": size.times,
-        "up_s": {"median": statistics.median(ups), "max": max(ups)},
+        "up_s_median": statistics.median(ups),
+        "up_s_max": max(ups),
         "limit_s": size.limit_s,
-        "down_s": {"median": statistics.median(downs), "max": max(downs)},
-        "agents_pss_mib": statistics.median(memory),
+        "down_s_median": statistics.median(downs),
+        "agents_pss_mib": statistics.median(together),
+        "largest_agent_rss_mib": max(one),
     }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.lab", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--times", type=int, default=9, help="of the small lab; the large one a third of it")
+    parser.add_argument("--times", type=int, default=9, help="of the small lab; the others a third of it")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
-    report = {str(size): measure(size) for size in sizes(args.times)}
+    rows = [measure(size) for size in sizes(args.times)]
+    facts = {"version_s": version_s(args.times), "plugin": Path(find_plugin()[-1]).name, "labs": rows}
     if args.json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps(facts, indent=2))
         return 0
-    print(f"{'lab':22} {'ready, s':>18} {'limit':>6} {'gone again, s':>18} {'agents, MiB':>12}")
-    for name, row in report.items():
-        up, down = row["up_s"], row["down_s"]
-        assert isinstance(up, dict)
-        assert isinstance(down, dict)
+    print(f"tulle --version: {facts['version_s']:.3f} s; pods attached by {facts['plugin']}")
+    print(f"{'lab':40} {'ready, s':>8} {'worst':>6} {'limit':>6} {'down, s':>8} {'agents, MiB':>12} {'one, MiB':>9}")
+    for row in rows:
         print(
-            f"{name:22} {up['median']:8.2f} max {up['max']:5.2f} {row['limit_s']:6} "
-            f"{down['median']:8.2f} max {down['max']:5.2f} {row['agents_pss_mib']:12.0f}"
+            f"{row['lab']:40} {row['up_s_median']:8.2f} {row['up_s_max']:6.2f} {row['limit_s']:6} "
+            f"{row['down_s_median']:8.2f} {row['agents_pss_mib']:12.0f} {row['largest_agent_rss_mib']:9.1f}"
         )
     return 0
 
