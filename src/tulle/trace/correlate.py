@@ -24,7 +24,7 @@ from tulle.trace.journey import (
     PacketFact,
     Side,
 )
-from tulle.trace.ordering import in_order, shares_stamp, without_copies
+from tulle.trace.ordering import in_order, without_copies
 from tulle.trace.places import Places
 from tulle.trace.probe_packet import Probe
 from tulle.trace.reasons import Context, place_decisions
@@ -101,7 +101,7 @@ def _hops(
     for at, place in enumerate(walk):
         before = walk[at - 1] if at else None
         hop = _hop(place, before, cast, direction, start_ns, first_n + at)
-        if before is not None and shares_stamp(place.sighting, before.sighting):
+        if hops and hop.t_ns is not None and hop.t_ns <= (hops[-1].t_ns or 0):
             after = next((p.sighting.t_ns for p in walk[at + 1 :] if p.sighting.t_ns > place.sighting.t_ns), None)
             hop = _told_apart(hop, hops[-1], trail, start_ns, after)
         hops.append(hop)

@@ -36,5 +36,5 @@ def decode_journey(data: bytes) -> Journey:
         for name, key in _RENAMED.items():
             fields[name] = fields.pop(key, None)
         return msgspec.convert(fields, Journey)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(SCHEMA, reason=str(error)) from None

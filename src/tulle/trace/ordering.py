@@ -22,11 +22,6 @@ def in_order(sightings: Iterable[Sighting], topology: Topology) -> tuple[Sightin
     return tuple(ordered)
 
 
-def shares_stamp(sighting: Sighting, before: Sighting) -> bool:
-    """Is ``sighting``'s stamp no later than that of the place before it: then it only says "since then"."""
-    return sighting.t_ns <= before.t_ns
-
-
 def without_copies(
     sightings: Sequence[Sighting], topology: Topology
 ) -> tuple[tuple[Sighting, ...], tuple[Sighting, ...]]:

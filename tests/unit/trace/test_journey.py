@@ -62,6 +62,7 @@ def test_an_absent_field_has_its_default(journey: Journey) -> None:
         pytest.param(b"", id="nothing"),
         pytest.param(b"walk", id="not JSON"),
         pytest.param(b"[]", id="not an object"),
+        pytest.param(b'{"\x80":1}', id="not UTF-8"),
         pytest.param(b'{"schema":"tulle.status/1"}', id="another schema"),
         pytest.param(b'{"schema":["tulle.trace/1"]}', id="a schema that is no text"),
         pytest.param(b'{"schema":"tulle.trace/1"}', id="no journey in it"),

@@ -1,13 +1,13 @@
 """The packet's own order, though stamps tie (fact 1: a received frame keeps one stamp while it climbs)."""
 
 from dataclasses import replace
-from itertools import pairwise, permutations
+from itertools import permutations
 
 import pytest
 
 from tests.kit.journeys import PORTS, Story, story
 from tests.kit.machines import NODE1, Machine, same_node, two_nodes
-from tulle.trace.ordering import in_order, shares_stamp, without_copies
+from tulle.trace.ordering import in_order, without_copies
 from tulle.trace.sightings import Capture, Sighting, recognise
 from tulle.trace.topology import Device, DeviceKey, Namespace, Topology
 
@@ -59,13 +59,6 @@ def test_a_receive_stamp_that_survives_the_pair_does_not_put_the_far_end_first()
     for captures in permutations([*told.captures[:-1], early]):
         found = in_order(sightings(told, list(captures)), told.machine.topology)
         assert places(told, found)[-2:] == ["root vethp2", "pod2 eth0"]
-
-
-def test_a_stamp_no_later_than_the_one_before_is_shared() -> None:
-    told = story().walks()
-    found = in_order(sightings(told), told.machine.topology)
-    shared = [places(told, (after,))[0] for before, after in pairwise(found) if shares_stamp(after, before)]
-    assert shared == ["root cbr0", "root flannel.1", "pod4 eth0"]
 
 
 def with_flood(leads_on: bool) -> tuple[Story, Machine]:
