@@ -116,6 +116,15 @@ class Etcd:
         assert self.process is None
         shutil.rmtree(self.data, ignore_errors=True)
 
+    def restore(self, backup: str) -> None:
+        """Begin with what ``snapshot save`` wrote; it must not be running."""
+        self.wipe()
+        peer = f"http://127.0.0.1:{self.peer_port}"
+        self.ctl(
+            *("snapshot", "restore", backup, "--name", "kit", "--data-dir", str(self.data)),
+            *("--initial-cluster", f"kit={peer}", "--initial-advertise-peer-urls", peer),
+        )
+
     def ctl(self, *words: str) -> str:
         """What etcdctl says."""
         done = self._ask(*words)

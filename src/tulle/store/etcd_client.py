@@ -71,6 +71,9 @@ class EtcdClient:
         self._address = address
         self._at = 0
         self._channel: Channel | None = None
+        self._connection: object = None
+        self.connections = 0
+        """How many connections there have been; grows when a lost one is made anew."""
         self._token: str | None = None
         self._logging_in = asyncio.Lock()
         self._files_were_read = False
@@ -203,11 +206,13 @@ class EtcdClient:
             channel = self._channel = self._channel or self._opened()
             try:
                 async with asyncio.timeout(CONNECT_S):
-                    await channel.__connect__()
+                    connection = await channel.__connect__()
             except OSError as error:  # also a timeout, and everything of TLS
                 reasons.append(f"{self.member}: {_reason(error)}")
                 self.turn(channel)
             else:
+                if connection is not self._connection:
+                    self._connection, self.connections = connection, self.connections + 1
                 return channel
         raise StoreUnavailable("; ".join(reasons))
 

@@ -28,8 +28,12 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Everything up to ``revision`` has been told; ``mark`` is the newest event of it that the history still has."""
+    """Everything up to ``revision`` has been told; ``mark`` is the newest event of it that the history still has.
 
+    ``connection`` is the one that a snapshot was read from.
+    """
+
+    connection: int
     cluster_id: int
     revision: int
     mark: Mark | None
@@ -66,6 +70,7 @@ class LeaseReader:
 
     async def _read(self) -> tuple[Snapshot, Position]:
         header, kvs = await self._pages(self._layout.subnets, 0)
+        connection = self._client.connections
         _, found = await self._pages(self._layout.records, header.revision)
         records = {kv.key: kv for kv in found}
         self._judge.forget_all_but(kv.lease for kv in kvs)
@@ -83,8 +88,13 @@ class LeaseReader:
             expired=expired_lately(found, (each.key for each in judged), self._clock.wall_ns()),
         )
         newest = max((*kvs, *found), key=lambda kv: kv.modified, default=None)
-        mark = None if newest is None else Mark(newest.key, newest.modified)
-        return snapshot, Position(cluster_id=header.cluster_id, revision=header.revision, mark=mark)
+        position = Position(
+            connection=connection,
+            cluster_id=header.cluster_id,
+            revision=header.revision,
+            mark=None if newest is None else Mark(newest.key, newest.modified),
+        )
+        return snapshot, position
 
     async def _pages(self, prefix: bytes, revision: int) -> tuple[Header, list[KeyValue]]:
         """Every key that begins with ``prefix``, at ``revision`` (0: now); whose it is and of which revision."""

@@ -113,7 +113,7 @@ class Follower:
             async for told in messages:
                 created = told.created
                 if created:
-                    _check_history(told, position)
+                    self._check_history(told, position, resuming)
                 if created and resuming:
                     told = await within(ANSWER_S, _first(messages), "a resumed watch did not begin")  # noqa: PLW2901
                     _check_mark(told, position.mark)
@@ -159,6 +159,16 @@ class Follower:
         if message is None:
             raise StoreUnavailable(f"{self._client.member}: the watch ended")
         return message
+
+    def _check_history(self, told: Told, position: Position, resuming: bool) -> None:
+        """Raises HistoryGone: it is another cluster, or one that forgot, or may be one.
+
+        Only a resumed watch is shown the mark, which may long be compacted when a snapshot is
+        taken; so a snapshot's own watch must be on the connection that the snapshot came from.
+        """
+        known = told.header.cluster_id == position.cluster_id and told.header.revision >= position.revision
+        if not known or not (resuming or self._client.connections == position.connection):
+            raise HistoryGone(f"etcd: cluster {told.header.cluster_id:016x} is at revision {told.header.revision}")
 
     # -- what the events mean -----------------------------------------------------------
 
@@ -223,14 +233,9 @@ async def _first(messages: AsyncIterator[Told]) -> Told:
     return await anext(messages)
 
 
-def _check_history(told: Told, position: Position) -> None:
-    """Raises HistoryGone: it is another cluster, or one that forgot."""
-    if told.header.cluster_id != position.cluster_id or told.header.revision < position.revision:
-        raise HistoryGone(f"etcd: cluster {told.header.cluster_id:016x} is at revision {told.header.revision}")
-
-
 def _check_mark(told: Told, mark: Mark | None) -> None:
-    """Raises HistoryGone: the first event is not the one that we remember."""
-    first = told.events[0] if told.events else None
-    if first is None or Mark(first.kv.key, first.kv.modified, first.deleted) != mark:
+    """Raises HistoryGone: the first revision told is not the one that we remember."""
+    first = told.events[0].kv.modified if told.events else 0
+    together = [event for event in told.events if event.kv.modified == first]
+    if mark not in [Mark(event.kv.key, event.kv.modified, event.deleted) for event in together]:
         raise HistoryGone("etcd: its history is not the one that was followed")
