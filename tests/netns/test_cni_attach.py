@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from tulle.cni.attach import PodNetwork, host_device
-from tulle.cni.server import CniServer
+from tulle.cni.service import serving
 from tulle.kernel import netns
-from tulle.kernel.linux import LinuxKernel
 from tulle.lab.ping import ping
 
 DUAL = PodNetwork(subnet=IPv4Network("10.244.1.0/24"), subnet6=IPv6Network("fd10:244:0:1::/64"), mtu=1430)
@@ -28,16 +27,18 @@ class Site:
 
     node: Path
     pods: list[Path]
-    folder: Path
+    root: Path
     network: PodNetwork | None = SINGLE
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "var/lib/cni/networks"
 
     def call(self, command: str, pod: str, netns_path: Path | str, **conf: object) -> tuple[int, dict[str, object]]:
         """Execute one verb; (exit code, answer)."""
 
         async def story() -> tuple[int, bytes]:
-            kernel = LinuxKernel.open(self.node)
-            try:
-                server = CniServer(kernel, LinuxKernel.open, self.folder, lambda: self.network)
+            async with serving(self.root, lambda: self.network, self.node) as server:
                 environment = {
                     "CNI_COMMAND": command,
                     "CNI_CONTAINERID": pod,
@@ -45,8 +46,6 @@ class Site:
                     "CNI_IFNAME": "eth0",
                 }
                 return await server.handle(environment, json.dumps({**CONF, **conf}).encode())
-            finally:
-                kernel.close()
 
         code, stdout = asyncio.run(story())
         return code, json.loads(stdout) if stdout else {}
@@ -68,7 +67,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
             made.append(name)
         paths = [Path("/run/netns") / name for name in names]
         sh(paths[0], "ip", "link", "set", "lo", "up")
-        yield Site(node=paths[0], pods=paths[1:], folder=tmp_path / "networks")
+        yield Site(node=paths[0], pods=paths[1:], root=tmp_path)
     finally:
         for name in made:
             netns.delete(name)
@@ -96,10 +95,10 @@ def test_the_result_names_what_the_kernel_has(site: Site) -> None:
 
 
 def test_check_passes_after_add_and_fails_after_damage(site: Site) -> None:
-    site.call("ADD", "a", site.pods[0])
-    assert site.call("CHECK", "a", site.pods[0], prevResult={}) == (0, {})
+    _, result = site.call("ADD", "a", site.pods[0])
+    assert site.call("CHECK", "a", site.pods[0], prevResult=result) == (0, {})
     sh(site.pods[0], "ip", "route", "del", "default")
-    code, answer = site.call("CHECK", "a", site.pods[0], prevResult={})
+    code, answer = site.call("CHECK", "a", site.pods[0], prevResult=result)
     assert (code, answer["code"]) == (1, 103)
 
 
@@ -152,7 +151,7 @@ def test_without_a_lease_the_runtime_is_told_to_try_again(site: Site) -> None:
 def test_a_foreign_device_called_like_the_bridge_survives(site: Site) -> None:
     sh(site.node, "ip", "link", "add", "cbr0", "type", "veth", "peer", "name", "other")
     code, answer = site.call("ADD", "a", site.pods[0])
-    assert (code, answer["code"]) == (1, 102)
+    assert (code, answer["code"]) == (1, 106)
     assert "veth" in sh(site.node, "ip", "-d", "link", "show", "cbr0")
     assert not (site.folder / "net" / "10.244.1.2").exists()
 

@@ -15,10 +15,9 @@ from tulle.agent.node import Node
 from tulle.agent.notify import READY, notify
 from tulle.agent.options import AgentOptions
 from tulle.agent.start import jittered, take_place
-from tulle.cni.server import CniServer
+from tulle.cni.service import serving
 from tulle.errors import StoreUnavailable
 from tulle.kernel.linux import LinuxKernel
-from tulle.kernel.port import Kernel
 from tulle.kernel.system import SystemClock, check_privileges, keep_collector_short
 from tulle.model.state import Scope
 
@@ -36,7 +35,7 @@ async def run_agent(options: AgentOptions) -> None:
     async with AsyncExitStack() as stack:
         kernel = LinuxKernel.open()
         stack.callback(kernel.close)
-        await stack.enter_async_context(_control_server(options, kernel, desk))
+        await stack.enter_async_context(_control_server(options, desk))
         changes = kernel.changes()  # before the first look at the host: nothing falls between
         node = await take_place(options, kernel, clock, desk, stack)
         desk.open(node)
@@ -49,15 +48,15 @@ async def run_agent(options: AgentOptions) -> None:
 
 
 @asynccontextmanager
-async def _control_server(options: AgentOptions, kernel: Kernel, desk: Desk) -> AsyncGenerator[None]:
+async def _control_server(options: AgentOptions, desk: Desk) -> AsyncGenerator[None]:
     """Questions are answered from here on; that nobody else answers them is what makes this root ours."""
-    cni = CniServer(kernel, LinuxKernel.open, options.paths.networks, desk.pod_network)
-    server = ControlServer(options.paths.socket, cni.handle, desk.verbs)
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.close()
+    async with serving(options.paths.root, desk.pod_network) as cni:
+        server = ControlServer(options.paths.socket, cni.handle, desk.verbs)
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.close()
 
 
 async def _follow_leases(node: Node) -> None:

@@ -4,12 +4,13 @@ The pair's inner end is made directly in the pod; the bridge is shared by all po
 is adopted when it is there.  Steps 1, 2, 7 and 8 of the packet walk run over what is made here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 
-from tulle.model.network import IPAddress, MacAddress
+from tulle.model.network import IPAddress, IPNetwork, MacAddress
 from tulle.model.objects import (
+    RTPROT_TULLE,
     Address,
     BridgeKind,
     KernelObject,
@@ -21,16 +22,21 @@ from tulle.model.objects import (
 )
 from tulle.model.state import KernelState
 from tulle.ownership import Standing
-from tulle.wire.cni import Invocation, ResultAddress
+from tulle.wire.cni import Invocation
+from tulle.wire.cni_result import Attached, ResultAddress, ResultInterface, ResultRoute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodNetwork:
-    """What the agent knows that every pod of the node needs; at least one subnet is there."""
+    """What the agent knows that every pod of the node needs; at least one subnet is there.
+
+    ``networks`` are the overlay's: where a pod without a default route can go.
+    """
 
     subnet: IPv4Network | None
     subnet6: IPv6Network | None
     mtu: int
+    networks: tuple[IPNetwork, ...] = ()
 
     @property
     def subnets(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -39,49 +45,52 @@ class PodNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """The wanted state of both sides; ``host_device`` is the pair's end on the node."""
+    """The wanted state of both sides, and what is answered once they are so."""
 
     host: KernelState
     pod: KernelState
-    host_device: str
-    addresses: tuple[ResultAddress, ...]
+    attached: Attached
 
 
 def attachment(
-    call: Invocation, network: PodNetwork, addresses: tuple[IPv4Interface | IPv6Interface, ...], bridge: Link | None
+    call: Invocation, network: PodNetwork, addresses: tuple[IPv4Interface | IPv6Interface, ...], bridge: Link
 ) -> Attachment:
-    """What ADD makes.  ``bridge`` is the node's bridge when it is there already: its MAC and MTU stay."""
-    mtu = call.conf.mtu or network.mtu
+    """What ADD makes.  ``bridge`` is the node's, as ``adopted`` or ``new_bridge`` give it."""
+    conf = call.conf
+    mtu = conf.mtu or network.mtu
     results = tuple(ResultAddress(address=ip, gateway=gateway_of(ip.network)) for ip in addresses)
-    device = host_device(call.container_id, call.ifname)
-    pair = VethKind(peer=call.ifname, peer_netns=call.netns, peer_mtu=mtu, peer_mac=mac_of(addresses[0].ip))
-    host: list[KernelObject] = [
-        _bridge(call.conf.bridge, mtu, results[0].gateway) if bridge is None else adopted(bridge),
-        *(_bridge_address(call.conf.bridge, result) for result in results),
-        Sysctl(f"net/ipv6/conf/{call.conf.bridge}/accept_ra", "0"),
-        Link(
-            name=device,
-            kind=pair,
-            mtu=mtu,
-            master=call.conf.bridge,
-            alias=f"tulle:{call.container_id}",
-            hairpin=call.conf.hairpin,
+    mac = conf.wishes.mac or mac_of(addresses[0].ip)
+    pair = Link(
+        name=host_device(*call.owner),
+        kind=VethKind(peer=call.ifname, peer_netns=call.netns, peer_mtu=mtu, peer_mac=mac),
+        mtu=mtu,
+        mac=_mac_from("host", *call.owner),
+        master=bridge.name,
+        alias=alias_of(call.container_id),
+        hairpin=conf.hairpin,
+    )
+    routes = tuple(_routes(call, network, results))
+    pod = Link(name=call.ifname, kind=VethKind(), mtu=mtu, mac=mac)
+    return Attachment(
+        host=KernelState.of(_host_objects(bridge, pair, results)),
+        pod=KernelState.of(_pod_objects(pod, results, routes)),
+        attached=Attached(
+            interfaces=(_interface(bridge), _interface(pair), replace(_interface(pod), sandbox=call.netns)),
+            addresses=results,
+            routes=routes,
+            dns=conf.wishes.dns or conf.dns,
         ),
-        Sysctl(f"net/ipv6/conf/{device}/accept_ra", "0"),
-    ]
-    pod: list[KernelObject] = [
-        Link(name="lo", kind=OtherKind()),
-        Link(name=call.ifname, kind=VethKind()),
-        Sysctl(f"net/ipv6/conf/{call.ifname}/accept_ra", "0"),
-    ]
-    for result in results:
-        pod += _pod_objects(call.ifname, result)
-    return Attachment(host=KernelState.of(host), pod=KernelState.of(pod), host_device=device, addresses=results)
+    )
 
 
 def host_device(container_id: str, ifname: str) -> str:
     """The name of the node's end: the same for the same attachment, so that DEL needs no memory."""
     return "veth" + sha256(f"{container_id}/{ifname}".encode()).hexdigest()[:8]
+
+
+def alias_of(container_id: str) -> str:
+    """What marks the node's end as ours, and whose it is; as much of it as the kernel keeps."""
+    return f"tulle:{container_id}"[:255]
 
 
 def gateway_of(subnet: IPv4Network | IPv6Network) -> IPAddress:
@@ -95,21 +104,37 @@ def mac_of(ip: IPAddress) -> MacAddress:
     return MacAddress("0a:58:" + tail.hex(":"))
 
 
+def new_bridge(name: str, network: PodNetwork) -> Link:
+    """A bridge that has to be made.  Without a MAC of its own it would take the lowest of its ports, and change it."""
+    return Link(name=name, kind=BridgeKind(), mtu=network.mtu, mac=mac_of(gateway_of(network.subnets[0])))
+
+
 def adopted(bridge: Link) -> Link:
     """An existing bridge as we want it: up, and otherwise as it is."""
-    return Link(name=bridge.name, kind=BridgeKind())
+    return Link(name=bridge.name, kind=BridgeKind(), mtu=bridge.mtu, mac=bridge.mac)
 
 
 def judge(obj: KernelObject) -> Standing:
     """In the few keys of one attachment: what is of another kind is somebody else's, the rest is set right."""
-    if isinstance(obj, Link) and not isinstance(obj.kind, BridgeKind | VethKind | OtherKind):
-        return Standing.FOREIGN
-    return Standing.KEPT
+    match obj:
+        case Link(kind=BridgeKind() | VethKind() | OtherKind(kind="")):
+            return Standing.KEPT
+        case Link():
+            return Standing.FOREIGN
+        case Route(protocol=protocol) if protocol != RTPROT_TULLE:
+            return Standing.FOREIGN
+        case _:
+            return Standing.KEPT
 
 
-def _bridge(name: str, mtu: int, gateway: IPAddress) -> Link:
-    # A bridge without a MAC of its own takes the lowest of its ports, and changes it under the pods' ARP caches.
-    return Link(name=name, kind=BridgeKind(), mtu=mtu, mac=mac_of(gateway))
+def _host_objects(bridge: Link, pair: Link, results: tuple[ResultAddress, ...]) -> tuple[KernelObject, ...]:
+    """A port of a bridge hears no router advertisement: the bridge does."""
+    return (
+        bridge,
+        *(_bridge_address(bridge.name, result) for result in results),
+        Sysctl(f"net/ipv6/conf/{bridge.name}/accept_ra", "0"),
+        pair,
+    )
 
 
 def _bridge_address(bridge: str, result: ResultAddress) -> Address:
@@ -117,10 +142,40 @@ def _bridge_address(bridge: str, result: ResultAddress) -> Address:
     return Address(device=bridge, interface=interface, nodad=True if result.gateway.version == 6 else None)
 
 
-def _pod_objects(ifname: str, result: ResultAddress) -> tuple[KernelObject, ...]:
-    version = result.address.version
-    everywhere = ip_network("0.0.0.0/0" if version == 4 else "::/0")
+def _pod_objects(
+    device: Link, results: tuple[ResultAddress, ...], routes: tuple[ResultRoute, ...]
+) -> tuple[KernelObject, ...]:
     return (
-        Address(device=ifname, interface=result.address, nodad=True if version == 6 else None),
-        Route(dst=everywhere, device=ifname, via=result.gateway),
+        Link(name="lo", kind=OtherKind()),
+        device,
+        Sysctl(f"net/ipv6/conf/{device.name}/accept_ra", "0"),
+        *(
+            Address(device=device.name, interface=each.address, nodad=True if each.address.version == 6 else None)
+            for each in results
+        ),
+        *(Route(dst=route.dst, device=device.name, via=route.gateway) for route in routes),
     )
+
+
+def _routes(call: Invocation, network: PodNetwork, results: tuple[ResultAddress, ...]) -> list[ResultRoute]:
+    """The default route, or without one the overlay's networks; then what the configuration asks for."""
+    found: dict[IPNetwork, ResultRoute] = {}
+    for result in results:
+        version = result.address.version
+        everywhere = ip_network("0.0.0.0/0" if version == 4 else "::/0")
+        overlay = [net for net in network.networks if net.version == version]
+        for dst in [everywhere] if call.conf.default_gateway else overlay:
+            found[dst] = ResultRoute(dst, result.gateway)
+        for wanted in call.conf.routes:
+            if wanted.dst.version == version:
+                found[wanted.dst] = ResultRoute(wanted.dst, wanted.via or result.gateway)
+    return list(found.values())
+
+
+def _interface(link: Link) -> ResultInterface:
+    return ResultInterface(name=link.name, mac=link.mac or "", mtu=link.mtu)
+
+
+def _mac_from(*words: str) -> MacAddress:
+    """A locally administered MAC that follows from ``words``."""
+    return MacAddress("02:" + sha256("/".join(words).encode()).digest()[:5].hex(":"))

@@ -1,167 +1,260 @@
 """Addresses for pods, as files: one for each address, whose content says whose it is.
 
-The format is host-local's, so that a node can change between it and tulle.  A file is made
-exclusively and synced before the address is used: after a crash at any point an address is
-either free or its owner is on disk.
+The format is host-local's, so that a node can change between it and tulle.  After a crash at any
+point an address is either free or its owner is in its file.  ``released`` is ours: the addresses
+that were given back, in that order, so that the one that has been free for longest comes first.
 """
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface
 from itertools import chain, islice
-from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from tulle.cni.attach import gateway_of
+from tulle.cni.files import Files, Folder
 from tulle.model.network import IPAddress
-from tulle.wire.cni import ALREADY_ATTACHED, EXHAUSTED, IO_FAILURE, CniError
+from tulle.wire.cni_error import ADDRESS_OUTSIDE, ADDRESS_TAKEN, ALREADY_ATTACHED, EXHAUSTED, CniError
 
-CONTENT_LIMIT: Final = 1024
+RELEASED: Final = "released"
+RELEASED_LIMIT: Final = 32 << 10
+"""A longer list of what was given back is written anew, without what is in use again."""
 SCAN_LIMIT: Final = 1 << 16
 """So many addresses of a subnet are tried: more than any node has pods, also in an IPv6 subnet."""
+NOBODY: Final = ("", "")
+"""The owner in a file that was cut short."""
+
+Owner: TypeAlias = tuple[str, str]
+"""Container id and interface name."""
+Interfaces: TypeAlias = tuple[IPv4Interface | IPv6Interface, ...]
+Subnet: TypeAlias = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
-    """The allocations of one network on this node, in ``folder``."""
+class Held:
+    """An address file as it was read."""
 
-    folder: Path
+    inode: int
+    owner: Owner
+
+
+@dataclass(slots=True)
+class Addresses:
+    """The allocations of one network on this node, in ``folder``.  What is remembered is checked each time.
+
+    ``elsewhere`` names the addresses that other networks of the node use, which may share the subnet.
+    """
+
+    folder: Folder
+    elsewhere: Callable[[], frozenset[str]] = frozenset
+    _held: dict[str, Held] = field(default_factory=dict[str, Held])
+    _released: dict[str, None] = field(default_factory=dict[str, None])
+    _released_size: int = -1
 
     def allocate(
-        self, owner: tuple[str, str], subnets: tuple[IPv4Network | IPv6Network, ...]
-    ) -> tuple[IPv4Interface | IPv6Interface, ...]:
-        """One address of each subnet for ``owner`` (container id, interface), durable when this returns.
+        self,
+        owner: Owner,
+        subnets: tuple[Subnet, ...],
+        wanted: tuple[IPAddress, ...] = (),
+        journal: Callable[[Interfaces], None] = lambda _: None,
+    ) -> Interfaces:
+        """One address of each subnet for ``owner``: the wanted one, else the longest free.
 
-        The one after the last given comes first, so that an address rests before it is used again.
-        Raises CniError: the owner has addresses already, none is left, or the disk fails.
+        ``journal`` hears the choice before anything is claimed.  Raises CniError: the owner has
+        addresses already, none is left, a wanted one is in use or outside; OSError: the disk fails.
         """
-        try:
-            with self._locked():
-                if owner in self._owners().values():
-                    raise CniError(ALREADY_ATTACHED, f"{owner[0]} {owner[1]}", "has its addresses already: DEL first")
-                return self._allocate_all(owner, subnets)
-        except OSError as error:
-            raise CniError(IO_FAILURE, f"addresses in {self.folder}", error.strerror or str(error)) from error
+        with self.folder.locked() as files:
+            self._refresh(files)
+            if any(held.owner == owner for held in self._held.values()):
+                raise CniError(ALREADY_ATTACHED, f"{owner[0]} {owner[1]}", "has its addresses already")
+            while True:
+                chosen = self._choose(files, subnets, wanted)
+                journal(chosen)
+                if self._claim_all(files, owner, chosen):
+                    break
+                self._refresh(files)  # a process that does not know the lock was faster
+            for number, interface in enumerate(chosen):
+                files.replace(f"last_reserved_ip.{number}", str(interface.ip).encode())
+            return chosen
 
-    def release(self, owner: tuple[str, str]) -> None:
-        """Give back whatever ``owner`` has; nothing is fine.  Raises CniError: the disk fails."""
-        try:
-            if not self.folder.is_dir():
-                return
-            with self._locked():
-                for name, found in self._owners().items():
-                    if found == owner:
-                        (self.folder / name).unlink(missing_ok=True)
-                _sync(self.folder)
-        except OSError as error:
-            raise CniError(IO_FAILURE, f"addresses in {self.folder}", error.strerror or str(error)) from error
+    def release(self, owner: Owner) -> tuple[IPAddress, ...]:
+        """Give back whatever ``owner`` has, and say what it was; nothing is fine.  Raises OSError: the disk fails."""
+        if not self.folder.exists():
+            return ()
+        with self.folder.locked() as files:
+            self._refresh(files)
+            found = [name for name, held in self._held.items() if held.owner == owner]
+            for name in found:
+                if parse_owner(files.read(name)) == owner:
+                    files.remove(name)
+                del self._held[name]
+            with suppress(OSError):  # a full disk: the order is a wish, the addresses are free
+                self._note_released(files, found)
+        return _sorted(found)
 
-    def of(self, owner: tuple[str, str]) -> tuple[IPAddress, ...]:
+    def restore(self, owner: Owner, addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
+        """Claim again what a living ``owner`` has, where the file is missing or empty; what somebody else holds now.
+
+        Raises OSError: the disk fails.
+        """
+        taken: list[IPAddress] = []
+        with self.folder.locked() as files:
+            self._refresh(files)
+            for ip in addresses:
+                holder = self._held.get(str(ip))
+                if holder is not None and holder.owner == NOBODY:
+                    files.replace(str(ip), format_owner(owner))
+                elif holder is None:
+                    files.create(str(ip), format_owner(owner))
+                elif holder.owner != owner:
+                    taken.append(ip)
+            self._held.clear()
+        return tuple(taken)
+
+    def of(self, owner: Owner) -> tuple[IPAddress, ...]:
         """The addresses of ``owner``, IPv4 first."""
-        found = [ip_address(name) for name, holder in self._owners().items() if holder == owner]
-        return tuple(sorted(found, key=lambda ip: (ip.version, int(ip))))
+        return _sorted(name for name, held in self._look().items() if held.owner == owner)
 
-    def owners(self) -> frozenset[tuple[str, str]]:
-        """Everybody who has an address."""
-        return frozenset(self._owners().values())
+    def owners(self) -> Mapping[Owner, tuple[IPAddress, ...]]:
+        """Everybody who has an address; ``NOBODY`` has those whose file was cut short."""
+        found: dict[Owner, list[str]] = {}
+        for name, held in self._look().items():
+            found.setdefault(held.owner, []).append(name)
+        return {owner: _sorted(names) for owner, names in found.items()}
 
-    def _allocate_all(
-        self, owner: tuple[str, str], subnets: tuple[IPv4Network | IPv6Network, ...]
-    ) -> tuple[IPv4Interface | IPv6Interface, ...]:
-        made: list[IPv4Interface | IPv6Interface] = []
+    # -- choosing ----------------------------------------------------------------------
+
+    def _choose(self, files: Files, subnets: tuple[Subnet, ...], wanted: tuple[IPAddress, ...]) -> Interfaces:
+        for ip in wanted:
+            if not any(_is_pods(ip, subnet) for subnet in subnets):
+                raise CniError(ADDRESS_OUTSIDE, f"address {ip}", f"is no pod's of {', '.join(map(str, subnets))}")
+        elsewhere = self.elsewhere()
+        chosen: list[IPv4Interface | IPv6Interface] = []
+        for number, subnet in enumerate(subnets):
+            asked = next((ip for ip in wanted if ip in subnet), None)
+            if asked is not None and (str(asked) in self._held or str(asked) in elsewhere):
+                raise CniError(ADDRESS_TAKEN, f"address {asked}", "is in use")
+            last = parse_address(files.read(f"last_reserved_ip.{number}"))
+            ip = asked if asked is not None else self._longest_free(subnet, last, elsewhere)
+            chosen.append(ip_interface((ip, subnet.prefixlen)))
+        return tuple(chosen)
+
+    def _longest_free(self, subnet: Subnet, last: IPAddress | None, elsewhere: frozenset[str]) -> IPAddress:
+        """One that was never given back, in turn after the last given; else the one given back first."""
+        taken = self._held.keys() | elsewhere
+        rested = [name for name in self._released if name not in taken and ip_address(name) in subnet]
+        used = sum(ip_address(name) in subnet for name in taken)
+        if used + len(rested) < capacity(subnet):
+            for ip in _in_turn(subnet, last):
+                if str(ip) not in taken and str(ip) not in self._released:
+                    return ip
+        if rested:
+            return ip_address(rested[0])
+        raise CniError(EXHAUSTED, f"subnet {subnet}", f"all its {capacity(subnet)} addresses are in use")
+
+    def _claim_all(self, files: Files, owner: Owner, chosen: Interfaces) -> bool:
+        made: list[str] = []
         try:
-            for number, subnet in enumerate(subnets):
-                made.append(self._allocate_one(owner, subnet, number))
-        except BaseException:
-            for interface in made:
-                (self.folder / str(interface.ip)).unlink(missing_ok=True)
-            raise
-        _sync(self.folder)
-        return tuple(made)
-
-    def _allocate_one(
-        self, owner: tuple[str, str], subnet: IPv4Network | IPv6Network, number: int
-    ) -> IPv4Interface | IPv6Interface:
-        last = self.folder / f"last_reserved_ip.{number}"
-        for ip in _in_turn(subnet, _address(_read(last))):
-            if self._claim(str(ip), owner):
-                _write(last, str(ip).encode(), os.O_TRUNC)
-                return ip_interface((ip, subnet.prefixlen))
-        raise CniError(
-            EXHAUSTED, f"subnet {subnet}", "every address is in use: delete pods, or give nodes larger subnets"
-        )
-
-    def _claim(self, name: str, owner: tuple[str, str]) -> bool:
-        try:
-            _write(self.folder / name, f"{owner[0]}\r\n{owner[1]}".encode(), os.O_EXCL)
-        except FileExistsError:
-            return False
-        return True
-
-    def _owners(self) -> dict[str, tuple[str, str]]:
-        """Owner by address; a file that was cut short has the owner ("", "")."""
-        if not self.folder.is_dir():
-            return {}
-        names = [name for name in os.listdir(self.folder) if _address(name) is not None]
-        return {name: _owner(_read(self.folder / name)) for name in names}
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Against offline plugins, which are processes of their own."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            for interface in chosen:
+                if not files.create(str(interface.ip), format_owner(owner)):
+                    return False
+                made.append(str(interface.ip))
+            claimed, made = made, []
+            self._held.update({name: Held(0, owner) for name in claimed})
+            return True
         finally:
-            os.close(descriptor)
+            for name in made:
+                files.remove(name)
+
+    # -- remembering -------------------------------------------------------------------
+
+    def _look(self) -> Mapping[str, Held]:
+        self._remember(self.folder.names(), self.folder.read)
+        return self._held
+
+    def _refresh(self, files: Files) -> None:
+        names = files.names()
+        self._remember(names, files.read)
+        if RELEASED in names or self._released:
+            content = files.read(RELEASED) or b""
+            if len(content) != self._released_size:
+                lines = content.decode(errors="replace").splitlines()
+                known = [name for name in lines if parse_address(name.encode()) is not None]
+                self._released = dict.fromkeys(reversed(dict.fromkeys(reversed(known))))
+                self._released_size = len(content)
+
+    def _remember(self, names: Mapping[str, int], read: Callable[[str], bytes | None]) -> None:
+        """Read what is new; an inode tells a file that was made again."""
+        for name in self._held.keys() - names.keys():
+            del self._held[name]
+        for name, inode in names.items():
+            known = self._held.get(name)
+            if known is not None and known.inode == 0:
+                self._held[name] = Held(inode, known.owner)
+            elif (known is None or known.inode != inode) and parse_address(name.encode()) is not None:
+                self._held[name] = Held(inode, parse_owner(read(name)))
+
+    def _note_released(self, files: Files, names: Iterable[str]) -> None:
+        for name in names:
+            self._released.pop(name, None)
+            self._released[name] = None
+        lines = "".join(f"{name}\n" for name in names).encode()
+        if not lines:
+            return
+        if self._released_size + len(lines) > RELEASED_LIMIT:
+            lines = "".join(f"{name}\n" for name in self._released if name not in self._held).encode()
+            files.replace(RELEASED, lines)
+            self._released_size = len(lines)
+        else:
+            files.append(RELEASED, lines)
+            self._released_size = max(0, self._released_size) + len(lines)
 
 
-def _in_turn(subnet: IPv4Network | IPv6Network, last: IPAddress | None) -> Iterator[IPAddress]:
-    """Every address that a pod can have, beginning after ``last``: not the base, the gateway or the broadcast."""
-    gateway = gateway_of(subnet)
-    first, end = int(gateway) + 1, int(subnet[-1]) + (0 if subnet.version == 4 else 1)
-    begin = int(last) + 1 if last is not None and last in subnet and first <= int(last) < end else first
+def format_owner(owner: Owner) -> bytes:
+    """A file's content, as host-local writes it."""
+    return f"{owner[0]}\r\n{owner[1]}".encode()
+
+
+def parse_owner(content: bytes | None) -> Owner:
+    """Whose an address is; ``NOBODY`` when the file is gone or empty, no interface when it is very old."""
+    text = (content or b"").decode(errors="replace").replace("\r\n", "\n").strip()
+    container_id, _, ifname = text.partition("\n")
+    return container_id, ifname
+
+
+def parse_address(content: bytes | None) -> IPAddress | None:
+    """An address in its canonical spelling, which is what files are called; None for anything else."""
+    text = (content or b"").decode(errors="replace").strip()
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    return found if str(found) == text else None
+
+
+def capacity(subnet: Subnet) -> int:
+    """How many pods fit: not the base, the gateway or the broadcast address."""
+    return subnet.num_addresses - (3 if subnet.version == 4 else 2)
+
+
+def _is_pods(ip: IPAddress, subnet: Subnet) -> bool:
+    first, end = _bounds(subnet)
+    return ip.version == subnet.version and first <= int(ip) < end
+
+
+def _bounds(subnet: Subnet) -> tuple[int, int]:
+    return int(gateway_of(subnet)) + 1, int(subnet[-1]) + (0 if subnet.version == 4 else 1)
+
+
+def _in_turn(subnet: Subnet, last: IPAddress | None) -> Iterator[IPAddress]:
+    """Every address that a pod can have, beginning after ``last``."""
+    first, end = _bounds(subnet)
+    begin = int(last) + 1 if last is not None and _is_pods(last, subnet) else first
     numbers = chain(range(begin, end), range(first, begin))
     make = IPv4Address if subnet.version == 4 else type(subnet[0])
     return (make(number) for number in islice(numbers, SCAN_LIMIT))
 
 
-def _owner(content: str) -> tuple[str, str]:
-    container_id, _, ifname = content.replace("\r\n", "\n").strip().partition("\n")
-    return container_id, ifname
-
-
-def _address(text: str) -> IPAddress | None:
-    try:
-        return ip_address(text.strip())
-    except ValueError:
-        return None
-
-
-def _read(path: Path) -> str:
-    """The content; "" when there is none, or what is there is no plain file of ours."""
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            return file.read(CONTENT_LIMIT).decode(errors="replace")
-    return ""
-
-
-def _write(path: Path, content: bytes, how: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how
-    with open(os.open(path, flags, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sorted(names: Iterable[str]) -> tuple[IPAddress, ...]:
+    return tuple(sorted(map(ip_address, names), key=lambda ip: (ip.version, int(ip))))

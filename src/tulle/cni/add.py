@@ -1,0 +1,62 @@
+"""ADD: choose addresses, write them down, make the pair and what is on it, answer.
+
+Written down before made, undone when it fails: after a crash at any point a DEL finishes the job.
+"""
+
+from ipaddress import IPv4Interface, IPv6Interface
+
+from tulle.cni.attach import PodNetwork, attachment, host_device
+from tulle.cni.delete import take_away
+from tulle.cni.ipam import Interfaces
+from tulle.cni.records import Record
+from tulle.cni.site import Site, converge
+from tulle.model.objects import Link
+from tulle.wire.cni import Invocation
+from tulle.wire.cni_error import ALREADY_ATTACHED, TRY_AGAIN, CniError
+from tulle.wire.cni_result import encode_result
+
+
+async def add(site: Site, call: Invocation) -> bytes:
+    """Attach a pod.  Raises CniError, KernelError: nothing is left of it, and nothing else was changed."""
+    network = site.network()
+    if network is None:
+        raise CniError(TRY_AGAIN, "no lease yet", "the agent waits for its store")
+    with site.pod(call) as pod:
+        bridge, device = await site.look(call, network)
+        if device is not None:
+            raise CniError(ALREADY_ATTACHED, f"{call.container_id} {call.ifname}", "is attached already")
+        given = _allocate(site, call, network, bridge)
+        try:
+            wanted = attachment(call, network, given, bridge)
+            async with site.planning:
+                await converge(site.kernel, wanted.host)
+            await converge(pod, wanted.pod)
+        except BaseException:
+            await take_away(site, call.conf.name, call.owner)
+            raise
+    return encode_result(call.conf.cni_version, wanted.attached, call.previous)
+
+
+def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -> Interfaces:
+    records = site.records(call.conf.name)
+
+    def journal(addresses: tuple[IPv4Interface | IPv6Interface, ...]) -> None:
+        records.put(
+            Record(
+                network=call.conf.name,
+                container_id=call.container_id,
+                ifname=call.ifname,
+                netns=call.netns,
+                boot_id=site.boot_id,
+                device=host_device(*call.owner),
+                bridge=bridge.name,
+                addresses=tuple(map(str, addresses)),
+            )
+        )
+
+    try:
+        return site.addresses(call.conf.name).allocate(call.owner, network.subnets, call.conf.wishes.addresses, journal)
+    except OSError as error:
+        raise CniError(
+            TRY_AGAIN, f"addresses in {site.networks}", f"the disk takes nothing: {error.strerror or error}"
+        ) from error

@@ -1,0 +1,91 @@
+"""CHECK: is the pod still as ADD made it?
+
+Plugins later in the chain may have changed what they are for: ``tuning`` the MAC (their result says so),
+``sbr`` the table that a route is in.
+"""
+
+from dataclasses import replace
+from ipaddress import ip_interface
+
+from tulle.cni.attach import Attachment, PodNetwork, attachment
+from tulle.cni.site import Site, planned
+from tulle.errors import TulleError
+from tulle.kernel.port import Kernel
+from tulle.model.change import Create, Plan, Step
+from tulle.model.objects import Route
+from tulle.model.state import Scope
+from tulle.plan.text import format_object
+from tulle.wire.cni import Invocation
+from tulle.wire.cni_conf import parse_mac
+from tulle.wire.cni_error import NOT_AS_ATTACHED, TRY_AGAIN, CniError
+
+
+async def check(site: Site, call: Invocation) -> bytes:
+    """Say nothing when all is well.  Raises CniError naming the first object that is not as it was made."""
+    network = site.network()
+    if network is None:
+        raise CniError(TRY_AGAIN, "no lease yet", "the agent waits for its store")
+    with site.pod(call) as pod:
+        wanted = await _wanted(site, call, network)
+        for kernel, state in ((site.kernel, wanted.host), (pod, wanted.pod)):
+            await _compare(call, kernel, await planned(kernel, state))
+    return b""
+
+
+async def _wanted(site: Site, call: Invocation, network: PodNetwork) -> Attachment:
+    """What ADD made, from the addresses that the pod has."""
+    held = site.addresses(call.conf.name).of(call.owner)
+    lengths = {subnet.version: subnet.prefixlen for subnet in network.subnets}
+    if len(held) != len(lengths) or not all(any(ip in subnet for subnet in network.subnets) for ip in held):
+        raise _differs(call, f"it has the addresses {', '.join(map(str, held)) or 'none'}")
+    addresses = tuple(ip_interface((ip, lengths[ip.version])) for ip in held)
+    assert call.previous is not None, "the decoder asks for it"
+    if not set(addresses) <= call.previous.addresses():
+        raise _differs(call, f"its result names other addresses than {', '.join(map(str, held))}")
+    bridge, _ = await site.look(_as_recorded(site, call), network)
+    return attachment(_as_tuned(call), network, addresses, bridge)
+
+
+def _as_recorded(site: Site, call: Invocation) -> Invocation:
+    """The bridge that ADD chose, where the configuration does not say."""
+    record = site.records(call.conf.name).get(call.owner) if call.conf.bridge is None else None
+    return call if record is None else replace(call, conf=replace(call.conf, bridge=record.bridge))
+
+
+def _as_tuned(call: Invocation) -> Invocation:
+    """With the MAC that the chain's result says."""
+    tuned = call.previous.mac(call.ifname, call.netns) if call.previous is not None else None
+    if tuned is None:
+        return call
+    return replace(call, conf=replace(call.conf, wishes=replace(call.conf.wishes, mac=parse_mac("prevResult", tuned))))
+
+
+async def _compare(call: Invocation, kernel: Kernel, plan: Plan) -> None:
+    for conflict in plan.conflicts:
+        raise _differs(call, f"{format_object(conflict.wanted)} is {format_object(conflict.holder)}")
+    for step in plan.steps:
+        if not await _is_moved_route(kernel, step):
+            raise _differs(call, _described(step))
+
+
+async def _is_moved_route(kernel: Kernel, step: Step) -> bool:
+    """The same route in another table."""
+    match step:
+        case Create(obj=Route() as route):
+            everything = await kernel.observe(Scope.all())
+            wanted = (route.dst, route.device, route.via)
+            return any((found.dst, found.device, found.via) == wanted for found in everything.each(Route))
+        case _:
+            return False
+
+
+def _described(step: Step) -> str:
+    match step:
+        case Create(obj=obj):
+            return f"{format_object(obj)} is missing"
+        case _:
+            return f"{step.key} has changed"
+
+
+def _differs(call: Invocation, how: str) -> TulleError:
+    return CniError(NOT_AS_ATTACHED, f"{call.container_id} {call.ifname}", how)

@@ -1,0 +1,102 @@
+"""Giving back what nobody gave back: the runtime's GC, and the agent's own for runtimes that have none.
+
+Read allocations first and owners second, look twice, and never free what the kernel still shows:
+a record counts as dead when it is of an earlier boot, or when its device is gone in two looks
+that are a minute apart.  Addresses without a record are somebody else's and left alone.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tulle.cni.attach import host_device
+from tulle.cni.delete import take_away
+from tulle.cni.ipam import NOBODY, Owner
+from tulle.cni.records import Record
+from tulle.cni.site import Site
+from tulle.errors import TulleError
+from tulle.model.objects import LinkKey
+from tulle.model.state import Scope
+from tulle.wire.cni import Invocation
+from tulle.wire.cni_error import KERNEL_REFUSED, CniError
+
+log = logging.getLogger(__name__)
+
+LOOK_PERIOD_S = 60.0
+
+
+async def collect(site: Site, call: Invocation) -> bytes:
+    """GC: remove every attachment of this network that the runtime does not list.
+
+    Without a list only what is provably dead: records of an earlier boot.  What cannot be removed does
+    not stop the rest.  Raises CniError with all that failed.
+    """
+    valid, network = call.conf.valid_attachments, call.conf.name
+    await restore(site, network)
+    if valid is None:
+        doomed = frozenset(record.owner for record in site.records(network).all() if record.boot_id != site.boot_id)
+    else:
+        attached = {record.owner for record in site.records(network).all()}
+        doomed = frozenset((site.addresses(network).owners().keys() | attached) - valid)
+    failed = [
+        f"{owner[0]} {owner[1]}: {error}"
+        for owner in sorted(doomed - site.in_service())
+        if (error := await _try_to_take_away(site, network, owner)) is not None
+    ]
+    if failed:
+        raise CniError(KERNEL_REFUSED, "not everything could be removed", "; ".join(failed))
+    return b""
+
+
+async def restore(site: Site, network: str) -> None:
+    """Write again what living attachments have and the files of their addresses no longer say."""
+    held = site.addresses(network).owners()
+    for record in list(site.records(network).all()):
+        missing = set(record.ips) - set(held.get(record.owner, ()))
+        if missing and await _is_alive(site, record):
+            taken = site.addresses(network).restore(record.owner, sorted(missing, key=str))
+            for ip in taken:
+                log.error("%s of %s %s was given to another pod: delete one of them", ip, *record.owner)
+
+
+@dataclass(slots=True)
+class Collector:
+    """The agent's own collection.  ``look`` once a minute."""
+
+    site: Site
+    _suspects: Mapping[str, frozenset[Owner]] = field(default_factory=dict[str, frozenset[Owner]])
+
+    async def look(self) -> None:
+        """Remove what was dead in the last look already, and remember what is dead now."""
+        seen: dict[str, frozenset[Owner]] = {}
+        for network in sorted(self.site.known_networks()):
+            before = self._suspects.get(network, frozenset())
+            dead = await self._dead(network)
+            for owner in sorted(dead & before):
+                error = await _try_to_take_away(self.site, network, owner)
+                log.info("collected %s %s%s", *owner, f": {error}" if error else "")
+            seen[network] = dead - before
+        self._suspects = seen
+
+    async def _dead(self, network: str) -> frozenset[Owner]:
+        """Allocations first: whoever is attached from now on is not among them."""
+        owners = self.site.addresses(network).owners().keys()
+        records = list(self.site.records(network).all())
+        dead = {record.owner for record in records if not await _is_alive(self.site, record)}
+        return frozenset(dead | (owners & {NOBODY})) - self.site.in_service()
+
+
+async def _is_alive(site: Site, record: Record) -> bool:
+    if record.boot_id != site.boot_id:
+        return False
+    device = host_device(*record.owner)
+    return (await site.kernel.observe(Scope.of([LinkKey(device)]))).link(device) is not None
+
+
+async def _try_to_take_away(site: Site, network: str, owner: Owner) -> Exception | None:
+    try:
+        async with site.alone(owner):
+            await take_away(site, network, owner)
+    except (TulleError, OSError) as error:
+        return error
+    return None

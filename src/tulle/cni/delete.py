@@ -1,0 +1,56 @@
+"""DEL: the pod's devices first, then its addresses, then what was written down.
+
+It succeeds in any state.  In this order an address is never free while the kernel still has it,
+and what a crash leaves is found by the next DEL, or by the agent's own collection.
+"""
+
+from tulle.cni.attach import alias_of, host_device
+from tulle.cni.ipam import Owner
+from tulle.cni.site import Site
+from tulle.errors import KernelError
+from tulle.model.change import Delete, Plan
+from tulle.model.network import IPAddress
+from tulle.model.objects import Address, VethKind
+from tulle.model.state import Scope
+from tulle.wire.cni import Invocation
+from tulle.wire.cni_error import CniError
+
+
+async def delete(site: Site, call: Invocation) -> bytes:
+    """Detach a pod.  Raises KernelError; OSError: the disk keeps what should go."""
+    was_ours = await take_away(site, call.conf.name, call.owner, release=False)
+    if not was_ours and site.records(call.conf.name).get(call.owner) is None:
+        await _remove_inner_end(site, call, site.addresses(call.conf.name).of(call.owner))
+    _release(site, call.conf.name, call.owner)
+    return b""
+
+
+async def take_away(site: Site, network: str, owner: Owner, *, release: bool = True) -> bool:
+    """Remove the pair of ``owner`` and give its addresses back; was there a pair of ours?"""
+    was_there = await site.removal.remove(host_device(*owner), alias_of(owner[0]))
+    if release:
+        _release(site, network, owner)
+    return was_there
+
+
+def _release(site: Site, network: str, owner: Owner) -> None:
+    site.addresses(network).release(owner)
+    site.records(network).remove(owner)
+
+
+async def _remove_inner_end(site: Site, call: Invocation, addresses: tuple[IPAddress, ...]) -> None:
+    """A pod that flannel's chain attached: its pair has a name that only its own end tells us.
+
+    The path may be another pod's by now: what is removed has an address of this one.
+    """
+    if not addresses or not call.netns:
+        return
+    try:
+        with site.pod(call) as pod:
+            state = await pod.observe(Scope.of(devices=[call.ifname]))
+            found = state.link(call.ifname)
+            is_its = any(address.interface.ip in addresses for address in state.each(Address))
+            if found is not None and isinstance(found.kind, VethKind) and is_its:
+                await pod.apply(Plan((Delete(found),)))
+    except (CniError, KernelError):
+        return  # the namespace is gone, and the pair with it

@@ -1,0 +1,188 @@
+"""A folder of small files that several processes share: each file is whole or not there.
+
+Names are ours to check: no link is followed, and a folder that others can write is refused.
+Nothing waits for the disk here: what was changed is handed to ``settle``, which syncs it before
+or after the answer (``docs/adr``: an address belongs to its boot).
+"""
+
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from errno import EAGAIN, EPERM
+from pathlib import Path
+from typing import Final
+
+CONTENT_LIMIT: Final = 64 << 10
+LOCK: Final = "lock"
+LOCK_PATIENCE_S: Final = 2.0
+BESIDE: Final = ".new"
+"""Files are written under this name first.  Only the holder of the lock writes: a dead one's is reused."""
+
+Settle = Callable[[Path, Iterable[str]], None]
+
+
+def settle_now(folder: Path, names: Iterable[str]) -> None:
+    """Sync these files, then their folder.  One that is gone again needs none.  Raises OSError."""
+    for name in names:
+        with suppress(FileNotFoundError):
+            _sync(folder / name, os.O_RDONLY | os.O_NOFOLLOW)
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The folder at ``path``.  ``before`` is called with each operation's name: a test fails or dies there."""
+
+    path: Path
+    settle: Settle = settle_now
+    before: Callable[[str], None] = lambda _: None
+
+    def exists(self) -> bool:
+        return self.path.is_dir()
+
+    @contextmanager
+    def locked(self, mode: int = 0o755) -> Generator["Files"]:
+        """Alone with the files; the folder is made when it is missing.
+
+        Raises OSError: the disk's errors; EAGAIN, somebody holds the lock for too long; EPERM, the
+        folder is somebody else's.
+        """
+        self.before("mkdir")
+        self.path.mkdir(parents=True, exist_ok=True, mode=mode)
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _check_own(descriptor, self.path)
+            lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=descriptor)
+            try:
+                _lock(lock, self.path)
+                files = Files(descriptor, self.before)
+                yield files
+                if files.changed:
+                    self.settle(self.path, files.changed)
+            finally:
+                os.close(lock)
+        finally:
+            os.close(descriptor)
+
+    def names(self) -> Mapping[str, int]:
+        """Every file's name and inode, without the lock; none when there is no folder."""
+        try:
+            return _names(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+
+    def read(self, name: str, limit: int = CONTENT_LIMIT) -> bytes | None:
+        """One file's content, without the lock; None when there is no such plain file."""
+        return _read(self.path / name, None, limit)
+
+
+class Files:
+    """The files of a folder whose lock is held."""
+
+    def __init__(self, descriptor: int, before: Callable[[str], None]) -> None:
+        self._folder, self._before = descriptor, before
+        self.changed: dict[str, None] = {}
+
+    def names(self) -> Mapping[str, int]:
+        """Every file's name and inode."""
+        return _names(self._folder)
+
+    def read(self, name: str) -> bytes | None:
+        """The content; None when there is no such plain file."""
+        return _read(name, self._folder, CONTENT_LIMIT)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Make a file that is not there yet; False when it is.  Complete as soon as it can be seen."""
+        self._write(BESIDE, content, os.O_TRUNC)
+        try:
+            self._before("link")
+            os.link(BESIDE, name, src_dir_fd=self._folder, dst_dir_fd=self._folder, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        finally:
+            self._before("unlink")
+            os.unlink(BESIDE, dir_fd=self._folder)
+        self.changed[name] = None
+        return True
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Make or replace a file."""
+        self._write(BESIDE, content, os.O_TRUNC)
+        self._before("rename")
+        os.rename(BESIDE, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        self.changed[name] = None
+
+    def append(self, name: str, content: bytes) -> None:
+        """Add to a file's end; what a crash cuts short is for the reader to pass over."""
+        self._write(name, content, os.O_APPEND)
+        self.changed[name] = None
+
+    def remove(self, name: str) -> None:
+        """Remove a file; that it is not there is success."""
+        self._before("unlink")
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._folder)
+            self.changed.pop(name, None)
+            self.changed["."] = None
+
+    def _write(self, name: str, content: bytes, how: int) -> None:
+        self._before("open")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how
+        descriptor = os.open(name, flags, 0o600, dir_fd=self._folder)
+        try:
+            self._before("write")
+            if os.write(descriptor, content) != len(content):
+                raise OSError(EAGAIN, f"{name}: written in part")
+        finally:
+            os.close(descriptor)
+
+
+def _names(folder: Path | int) -> Mapping[str, int]:
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(".")}
+
+
+def _read(name: Path | str, folder: int | None, limit: int) -> bytes | None:
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(name, flags, dir_fd=folder)
+    except OSError:
+        return None
+    try:
+        return os.read(descriptor, limit)
+    except OSError:
+        return None  # a folder, or a disk that lost it
+    finally:
+        os.close(descriptor)
+
+
+def _check_own(descriptor: int, path: Path) -> None:
+    status = os.fstat(descriptor)
+    if status.st_uid not in {0, os.geteuid()} or status.st_mode & stat.S_IWOTH:
+        raise OSError(EPERM, f"{path}: belongs to somebody else, or everybody can write there")
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Holders are short; one that died holds nothing."""
+    end = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise OSError(EAGAIN, f"{path}: another process holds its lock") from None
+            time.sleep(0.002)
+        else:
+            return
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

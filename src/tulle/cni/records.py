@@ -1,0 +1,95 @@
+"""What tulle attached, one small file for each attachment, written before anything is made.
+
+With it a pod's addresses survive the loss of their files, and an attachment of an earlier boot or
+of a namespace that is gone is known as dead.  An address file without a record is somebody
+else's work (host-local's) and never judged by what is here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import ip_interface
+from typing import Final
+
+import msgspec
+
+from tulle.cni.files import Folder
+from tulle.cni.ipam import Owner
+from tulle.model.network import IPAddress
+
+SUFFIX: Final = ".json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One attachment.  ``device`` is the pair's end on the node; ``boot_id`` says which boot it lives in.
+
+    ``addresses`` have their prefix length, as text.
+    """
+
+    network: str
+    container_id: str
+    ifname: str
+    netns: str
+    boot_id: str
+    device: str
+    bridge: str
+    addresses: tuple[str, ...]
+
+    @property
+    def owner(self) -> Owner:
+        return self.container_id, self.ifname
+
+    @property
+    def ips(self) -> tuple[IPAddress, ...]:
+        """The addresses alone."""
+        return tuple(ip_interface(text).ip for text in self.addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The records of one network."""
+
+    folder: Folder
+
+    def put(self, record: Record) -> None:
+        """Write or replace one.  Raises OSError."""
+        with self.folder.locked(0o700) as files:
+            files.replace(_name(record.owner), encode_record(record))
+
+    def remove(self, owner: Owner) -> None:
+        """Remove one; that it is not there is success.  Raises OSError."""
+        if self.folder.exists() and self.folder.read(_name(owner)) is not None:
+            with self.folder.locked(0o700) as files:
+                files.remove(_name(owner))
+
+    def get(self, owner: Owner) -> Record | None:
+        """One; None when there is none, or what is there cannot be read."""
+        found = decode_record(self.folder.read(_name(owner)) or b"")
+        return found if found is not None and found.owner == owner else None
+
+    def all(self) -> Iterator[Record]:
+        """All that can be read."""
+        for name in self.folder.names():
+            record = decode_record(self.folder.read(name) or b"") if name.endswith(SUFFIX) else None
+            if record is not None and name == _name(record.owner):
+                yield record
+
+
+def encode_record(record: Record) -> bytes:
+    """As JSON."""
+    return msgspec.json.encode(record) + b"\n"
+
+
+def decode_record(content: bytes) -> Record | None:
+    """A record; None when it was cut short or is something else."""
+    try:
+        record = msgspec.json.decode(content, type=Record)
+        return record if record.ips else None
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _name(owner: Owner) -> str:
+    """Container ids are longer than file names may be."""
+    return sha256("/".join(owner).encode()).hexdigest()[:40] + SUFFIX

@@ -1,0 +1,109 @@
+"""Taking pods' devices away, many at once: a deletion waits in the kernel for all of its CPUs, one wait serves all.
+
+The devices that wait are put into one group of their own and the group is deleted, in a thread with
+a socket of its own, so that nobody else waits along.  A pair goes with either end.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tulle.errors import KernelError
+from tulle.kernel.netlink_socket import NetlinkSocket
+from tulle.wire.netlink import Request
+from tulle.wire.rtnetlink.links import (
+    LinkMessage,
+    LinkSettings,
+    decode_link,
+    del_link,
+    del_links_of_group,
+    get_link,
+    set_link,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A device to remove, if it still carries ``alias``; ``done`` hears whether it was there."""
+
+    device: str
+    alias: str
+    done: "asyncio.Future[bool]"
+
+
+@dataclass(slots=True)
+class Removal:
+    """Removes devices by name and mark.  ``open_socket`` opens one in the node's namespace."""
+
+    open_socket: Callable[[], NetlinkSocket]
+    _waiting: list[Wanted] = field(default_factory=list[Wanted])
+    _work: "asyncio.Task[None] | None" = None
+
+    async def remove(self, device: str, alias: str) -> bool:
+        """Remove ``device``; False when there is none with this mark.  Raises KernelError."""
+        wanted = Wanted(device, alias, asyncio.get_running_loop().create_future())
+        self._waiting.append(wanted)
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._remove_all(), name="remove devices")
+        return await wanted.done
+
+    async def close(self) -> None:
+        """Finish what waits."""
+        if self._work is not None:
+            await asyncio.gather(self._work, return_exceptions=True)
+
+    async def _remove_all(self) -> None:
+        """Batch by batch: while the kernel waits for one, the next gathers."""
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                found = await asyncio.to_thread(self._remove, [(each.device, each.alias) for each in batch])
+            except Exception as error:  # noqa: BLE001  whoever waits has to hear it, whatever it is
+                for each in batch:
+                    if not each.done.done():
+                        each.done.set_exception(error)
+            else:
+                for each in batch:
+                    if not each.done.done():
+                        each.done.set_result(each.device in found)
+
+    def _remove(self, wanted: Sequence[tuple[str, str]]) -> frozenset[str]:
+        """The names of those that were there."""
+        with self.open_socket() as sock:
+            links = [link for device, alias in wanted if (link := _marked(sock, device, alias)) is not None]
+            match links:
+                case []:
+                    pass
+                case [one]:
+                    _run(sock, del_link(one.index, f"delete {one.name}"))
+                case _:
+                    _remove_group(sock, links)
+            return frozenset(link.name for link in links)
+
+
+def _marked(sock: NetlinkSocket, device: str, alias: str) -> LinkMessage | None:
+    try:
+        link = decode_link(sock.ask(get_link(device)))
+    except KernelError as error:
+        if error.target_missing:
+            return None
+        raise
+    return link if link.kind == "veth" and link.alias == alias else None
+
+
+def _run(sock: NetlinkSocket, request: Request) -> None:
+    try:
+        sock.run(request)
+    except KernelError as error:
+        if not error.target_missing:
+            raise
+
+
+def _remove_group(sock: NetlinkSocket, links: Sequence[LinkMessage]) -> None:
+    """A random group: no device of anybody else's is in it."""
+    group = secrets.randbelow(1 << 30) + (1 << 30)
+    settings = LinkSettings(group=group)
+    for link in links:
+        _run(sock, set_link(link.index, settings, f"delete {link.name}"))
+    _run(sock, del_links_of_group(group, "delete pods' devices"))

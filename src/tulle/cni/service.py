@@ -1,0 +1,109 @@
+"""The plugin's end in the agent, put together: from the agent's folders to one handler, and its housekeeping.
+
+Closed until the files are in order: what lives has its addresses again before the first ADD is answered.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from tulle.cni.attach import PodNetwork
+from tulle.cni.collect import LOOK_PERIOD_S, Collector, restore
+from tulle.cni.durability import Durability
+from tulle.cni.files import Settle, settle_now
+from tulle.cni.removal import Removal
+from tulle.cni.server import CniServer
+from tulle.cni.site import Site
+from tulle.cni.tombstones import Tombstones
+from tulle.kernel.linux import LinuxKernel
+from tulle.kernel.netlink_socket import NetlinkSocket
+from tulle.kernel.netns import inside
+from tulle.kernel.port import Kernel
+from tulle.kernel.system import SystemFiles
+
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+OFFLINE_COMMAND: Final = "cni-offline"
+"""Where the agent leaves word for the shim how its code is started without it: NUL-terminated words."""
+HOUSEKEEPING_PERIOD_S: Final = 10.0
+
+
+def node_server(
+    root: Path, network: Callable[[], PodNetwork | None], netns: Path | None = None, settle: Settle = settle_now
+) -> CniServer:
+    """The plugin of the node whose files are below ``root``; ``netns`` None: the namespace of this thread."""
+    site = Site(
+        kernel=LinuxKernel.open(netns),
+        open_pod=open_pod,
+        removal=Removal(lambda: NetlinkSocket.open(netns)),
+        networks=root / "var/lib/cni/networks",
+        state=root / "var/lib/tulle",
+        network=network,
+        boot_id=BOOT_ID.read_text().strip(),
+        settle=settle,
+    )
+    places = (root / "var/lib/tulle/tombstones", root / "run/tulle/tombstones")
+    return CniServer(site, Tombstones(places))
+
+
+@asynccontextmanager
+async def serving(
+    root: Path, network: Callable[[], PodNetwork | None], netns: Path | None = None
+) -> AsyncGenerator[CniServer]:
+    """The agent's plugin, with its housekeeping, until the block ends; then what was written is on disk."""
+    durability = Durability()
+    server = node_server(root, network, netns, durability.settle)
+    server.site.trouble = lambda: durability.trouble
+    SystemFiles().replace(root / "var/lib/tulle" / OFFLINE_COMMAND, offline_command(), 0o600)
+    await put_in_order(server)
+    housekeeping = asyncio.create_task(_keep_house(server), name="collect addresses")
+    try:
+        yield server
+    finally:
+        housekeeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await housekeeping
+        await server.site.removal.close()
+        await durability.close()
+        server.site.kernel.close()
+
+
+def offline_command() -> bytes:
+    """This interpreter with this code, and nothing of the caller's environment."""
+    words = (sys.executable, "-I", "-m", "tulle.cni.offline")
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
+
+
+async def put_in_order(server: CniServer) -> None:
+    """What a crash, a reboot or a silent agent left behind."""
+    for network in sorted(server.site.known_networks()):
+        await restore(server.site, network)
+    await server.bury()
+
+
+def open_pod(descriptor: int) -> Kernel:
+    """The kernel of a pod's namespace, entered once for both sockets; it has no firewall of ours."""
+    own = os.dup(descriptor)
+    try:
+        with inside(own):
+            return LinuxKernel(own, NetlinkSocket.open(), NetlinkSocket.open(), None)
+    except BaseException:
+        os.close(own)
+        raise
+
+
+async def _keep_house(server: CniServer) -> None:
+    """Tombstones now and again, and a look for the dead once a minute."""
+    collector = Collector(server.site)
+    rounds = 0
+    while True:
+        await asyncio.sleep(HOUSEKEEPING_PERIOD_S)
+        rounds += 1
+        if server.tombstones.any():
+            await server.bury()
+        if rounds * HOUSEKEEPING_PERIOD_S >= LOOK_PERIOD_S:
+            rounds = 0
+            await collector.look()

@@ -1,0 +1,187 @@
+"""What the plugin's verbs share on one node: its kernel, its files, what the agent knows, who is being served."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from errno import EEXIST
+from ipaddress import ip_address
+from pathlib import Path
+
+from tulle.cni.attach import PodNetwork, adopted, gateway_of, host_device, judge, new_bridge
+from tulle.cni.files import Folder, Settle, settle_now
+from tulle.cni.ipam import Addresses, Owner, Subnet, capacity, parse_address
+from tulle.cni.records import Records
+from tulle.cni.removal import Removal
+from tulle.errors import ConfigError
+from tulle.kernel.netns import identify, open_path
+from tulle.kernel.port import Kernel
+from tulle.model.change import Create, Outcome, Plan
+from tulle.model.objects import Address, BridgeKind, Link, LinkKey, VethKind
+from tulle.model.state import KernelState, Scope
+from tulle.plan.diff import diff
+from tulle.plan.text import format_object
+from tulle.wire.cni import Invocation
+from tulle.wire.cni_error import ALREADY_ATTACHED, BAD_NETNS, BRIDGE_TAKEN, OBJECT_TAKEN, CniError
+
+USUAL_BRIDGES = ("cni0", "cbr0")
+"""The names that the bridge plugin and flannel's manifests use: the first is ours too."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """One node.
+
+    ``network`` answers what pods need to know, None while there is no lease; ``open_pod`` opens the
+    kernel of a namespace by descriptor; ``networks`` holds a folder of addresses for each network, ``state``
+    is the agent's own folder.
+    """
+
+    kernel: Kernel
+    open_pod: Callable[[int], Kernel]
+    removal: Removal
+    networks: Path
+    state: Path
+    network: Callable[[], PodNetwork | None]
+    boot_id: str
+    settle: Settle = settle_now
+    before: Callable[[str], None] = lambda _: None
+    trouble: Callable[[], str] = str
+    """Why what was written may not be on disk; "" when it is."""
+    planning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """The bridge is shared: look at it and change it in one piece."""
+    _addresses: dict[str, Addresses] = field(default_factory=dict[str, Addresses])
+    _served: dict[Owner, asyncio.Lock] = field(default_factory=dict[Owner, asyncio.Lock])
+
+    # -- files -------------------------------------------------------------------------
+
+    def addresses(self, network: str) -> Addresses:
+        """The allocations of one network, remembered."""
+        if network not in self._addresses:
+            folder = Folder(self.networks / network, self.settle, self.before)
+            self._addresses[network] = Addresses(folder, lambda: self._elsewhere(network))
+        return self._addresses[network]
+
+    def records(self, network: str) -> Records:
+        """What was attached to one network."""
+        return Records(Folder(self.state / "attachments" / network, self.settle, self.before))
+
+    def known_networks(self) -> frozenset[str]:
+        """Every network that has a folder here."""
+        return frozenset(_folders(self.networks) + _folders(self.state / "attachments"))
+
+    def free(self, subnet: Subnet) -> int:
+        """How many addresses of ``subnet`` are left for pods of any network."""
+        taken = {ip for name in self._elsewhere("") if (ip := ip_address(name)) in subnet}
+        return capacity(subnet) - len(taken)
+
+    def _elsewhere(self, network: str) -> frozenset[str]:
+        """The addresses of other networks on this node: two names may share its subnet."""
+        names: set[str] = set()
+        for other in _folders(self.networks):
+            if other != network:
+                names |= {n for n in os.listdir(self.networks / other) if parse_address(n.encode()) is not None}
+        return frozenset(names)
+
+    # -- who is served -----------------------------------------------------------------
+
+    @asynccontextmanager
+    async def alone(self, owner: Owner) -> AsyncGenerator[None]:
+        """Calls on one attachment wait for each other."""
+        lock = self._served.setdefault(owner, asyncio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._served.get(owner) is lock:
+                del self._served[owner]
+
+    def in_service(self) -> frozenset[Owner]:
+        """The attachments that somebody is at work on now."""
+        return frozenset(self._served)
+
+    # -- kernel ------------------------------------------------------------------------
+
+    @contextmanager
+    def pod(self, call: Invocation) -> Generator[Kernel]:
+        """The kernel of the pod's namespace.  Raises CniError: it is none, or the node's own."""
+        try:
+            descriptor = open_path(Path(call.netns))
+        except ConfigError as error:
+            raise CniError(BAD_NETNS, f"CNI_NETNS {call.netns}", error.rule) from None
+        try:
+            if not call.own_netns and identify(Path(f"/proc/self/fd/{descriptor}")) == identify():
+                raise CniError(BAD_NETNS, f"CNI_NETNS {call.netns}", "is the node's own namespace")
+            kernel = self.open_pod(descriptor)
+        finally:
+            os.close(descriptor)
+        try:
+            yield kernel
+        finally:
+            kernel.close()
+
+    async def look(self, call: Invocation, network: PodNetwork) -> tuple[Link, Link | None]:
+        """The node's bridge as it shall be, and the node's end of this attachment when it is there.
+
+        The bridge is the configuration's, else a usual one, else the one that holds our gateway, else cni0.
+        Raises CniError: its name is another device's.
+        """
+        name, device = call.conf.bridge or await self._usual_bridge(network), host_device(*call.owner)
+        state = await self.kernel.observe(Scope.of([LinkKey(name), LinkKey(device)]))
+        found = state.link(name)
+        if found is None:
+            return new_bridge(name, network), state.link(device)
+        if not isinstance(found.kind, BridgeKind):
+            raise CniError(BRIDGE_TAKEN, f"bridge {name}", "a device of another kind has this name")
+        return adopted(found), state.link(device)
+
+    async def _usual_bridge(self, network: PodNetwork) -> str:
+        keys = [LinkKey(name) for name in USUAL_BRIDGES]
+        usual = await self.kernel.observe(Scope.of(keys))
+        there = [name for name in USUAL_BRIDGES if (link := usual.link(name)) and isinstance(link.kind, BridgeKind)]
+        if there:
+            return there[0]
+        gateways = {gateway_of(subnet) for subnet in network.subnets}
+        everything = await self.kernel.observe(Scope.all())
+        for address in everything.each(Address):
+            link = everything.link(address.device)
+            if address.interface.ip in gateways and link is not None and isinstance(link.kind, BridgeKind):
+                return link.name
+        return USUAL_BRIDGES[0]
+
+
+async def planned(kernel: Kernel, wanted: KernelState) -> Plan:
+    """What is still to be done until ``kernel`` holds ``wanted``."""
+    scope = Scope.of(wanted.objects)
+    return diff(wanted, await kernel.observe(scope), judge, scope)
+
+
+async def converge(kernel: Kernel, wanted: KernelState) -> None:
+    """Make ``kernel`` hold ``wanted``.  Raises CniError or KernelError with the first thing in the way."""
+    plan = await planned(kernel, wanted)
+    if plan.conflicts:
+        conflict = plan.conflicts[0]
+        raise CniError(OBJECT_TAKEN, format_object(conflict.wanted), f"held by {format_object(conflict.holder)}")
+    for outcome in await kernel.apply(plan):
+        _check(outcome)
+
+
+def _check(outcome: Outcome) -> None:
+    match outcome:
+        case Outcome(step=Create(obj=Link(kind=VethKind(peer=str(peer)))), error=error) if error is not None:
+            if error.errno == EEXIST:
+                raise CniError(ALREADY_ATTACHED, f"interface {peer}", "exists in the pod")
+            raise error
+        case Outcome(error=error) if error is not None:
+            raise error
+        case _:
+            pass
+
+
+def _folders(path: Path) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []

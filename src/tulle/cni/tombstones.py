@@ -1,0 +1,86 @@
+"""DELs that could not be done: left by the shim when no agent answered, by the agent when the disk refused.
+
+A tombstone is the whole request as it comes by the socket.  They are looked for at start, then
+now and again, and before every ADD, so that a late DEL never takes a new attachment away.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tulle.cni.files import Folder
+from tulle.errors import DecodeError
+from tulle.wire.cni_error import BAD_CONFIG, BAD_ENVIRONMENT, INCOMPATIBLE, UNDECODABLE, UNSUPPORTED_FIELD
+from tulle.wire.control import LENGTH, REQUEST_LIMIT, CniRequest, decode_request, encode_cni
+
+log = logging.getLogger(__name__)
+
+HOPELESS: Final = frozenset({INCOMPATIBLE, UNSUPPORTED_FIELD, BAD_ENVIRONMENT, UNDECODABLE, BAD_CONFIG})
+"""What is wrong with the request itself stays wrong."""
+
+Handler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
+
+
+@dataclass(slots=True)
+class Tombstones:
+    """The requests in some folders, oldest first; a new one goes into the first that takes it."""
+
+    places: tuple[Path, ...]
+    _noted: set[Path] = field(default_factory=set[Path])
+
+    def any(self) -> bool:
+        """Is there one?"""
+        return any(Folder(place).names() for place in self.places)
+
+    def leave(self, environment: Mapping[str, str], stdin: bytes) -> None:
+        """Keep a request.  Raises OSError: no folder takes it."""
+        body = encode_cni(CniRequest(environment, stdin))[LENGTH.size :]
+        trouble: OSError | None = None
+        for place in self.places:
+            try:
+                with Folder(place).locked(0o700) as files:
+                    files.replace(f"{time.time():021.9f}-{os.getpid()}", body)
+            except OSError as error:
+                trouble = error
+            else:
+                return
+        assert trouble is not None, "there are places"
+        raise trouble
+
+    async def bury(self, handle: Handler) -> None:
+        """Do what they ask, and remove those that are done or mean nothing; the others stay."""
+        for place in self.places:
+            folder = Folder(place)
+            for name in sorted(folder.names()):
+                await self._bury_one(place / name, folder.read(name, REQUEST_LIMIT) or b"", handle)
+
+    async def _bury_one(self, path: Path, body: bytes, handle: Handler) -> None:
+        request = _deletion(body)
+        code, answer = (0, b"") if request is None else await handle(request.environment, request.stdin)
+        if code and json.loads(answer)["code"] not in HOPELESS:
+            if path not in self._noted:
+                log.warning("a DEL that was left failed, it will be tried again: %s", answer.decode().strip())
+            self._noted.add(path)
+            return
+        _remove(path)
+        self._noted.discard(path)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _deletion(body: bytes) -> CniRequest | None:
+    """A DEL; None for anything else."""
+    try:
+        request = decode_request(body)
+    except DecodeError:
+        return None
+    if not isinstance(request, CniRequest) or request.environment.get("CNI_COMMAND") != "DEL":
+        return None
+    return request
