@@ -48,6 +48,11 @@ class Net:
             self.ip(name, "link set lo up")
             self.sysctl(name, "net/ipv6/conf/default/accept_dad", "0")
 
+    @property
+    def names(self) -> list[str]:
+        """The short names of the namespaces."""
+        return [full.removeprefix(f"{self.prefix}-") for full in self._names]
+
     def full(self, name: str) -> str:
         return f"{self.prefix}-{name}"
 

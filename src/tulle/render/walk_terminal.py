@@ -202,7 +202,7 @@ def _beneath(hop: Hop, look: Look) -> Iterable[Line]:
     indent = " " * 7
     if look.roomy:
         for reason in hop.why:
-            if reason.kind in ("neigh", "fdb", "bridge-fdb", "underlay-route", "underlay-neigh", "lookup") or (
+            if reason.kind in ("neigh", "fdb", "bridge-fdb", "underlay-route", "underlay-neigh", "lookup", "arp") or (
                 reason.kind == "route" and hop.kind != "decision" and hop.step != "6c"
             ):
                 owner = f"  ({say('by', look.lang, owner=reason.owner)})" if reason.owner else ""
@@ -287,6 +287,7 @@ def _unreached(journey: Journey, hops: Sequence[Hop]) -> list[str]:
 
 def _notes(journey: Journey, look: Look) -> Iterable[Line]:
     lang = look.lang
+    waited_for = {reason.facts.get("ip") for hop in journey.hops for reason in hop.why if reason.kind == "arp"}
     for side in journey.side:
         kind = side.type.upper()
         text = (
@@ -294,7 +295,7 @@ def _notes(journey: Journey, look: Look) -> Iterable[Line]:
             if side.answered_by
             else say("arp.silent", lang, type=kind, q=side.q, dev=side.dev)
         )
-        if look.roomy or not side.answered_by:
+        if not side.answered_by or (look.roomy and side.q not in waited_for):
             yield Line(f"  · {text}", "dim")
     if look.roomy and any(hop.inner is not None and hop.inner.csum == "partial" for hop in journey.hops):
         yield Line(f"  · {say('note.csum', lang)}", "dim")

@@ -33,6 +33,7 @@ from tulle.trace.steps import Numbered, number
 from tulle.trace.topology import NetnsId, Topology
 from tulle.trace.trail import NO_EVENTS, Events, SkbEvent, drop_in, receipt, trail_of
 from tulle.trace.verdict import Walk, judge
+from tulle.trace.waits import first_askers, with_waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,8 @@ def _walk(found: Findings, direction: Direction, start_ns: int, first_n: int) ->
     placed = place_decisions(hops, places, cast, decided, Context(found.topology, found.events, start_ns))
     received = direction == "reply" and found.received
     drop = None if received else drop_in(trail, start_ns)
-    return Walk(direction, places, _with_wire(placed, places, cast), decided, drop, cast, received)
+    waited = with_waits(placed, places, found.seen.questions, start_ns)
+    return Walk(direction, places, _with_wire(waited, places, cast), decided, drop, cast, received)
 
 
 def _hops(
@@ -204,22 +206,15 @@ def _packet(probe: Probe, first: Sighting | None) -> PacketFact:
 
 
 def _sides(found: Findings, start_ns: int) -> Iterable[Side]:
-    """Each question once per device that asked it, with the answer that came back there."""
-    known: set[tuple[object, object]] = set()
-    for question in found.seen.questions:
-        key = (question.device, question.ip)
-        if question.answer is None and key not in known:
-            known.add(key)
-            yield _side(question, found, start_ns)
+    """Each question once, at the device that asked it, with the answer that came."""
+    for question in first_askers(found.seen.questions):
+        yield _side(question, found, start_ns)
 
 
 def _side(question: Question, found: Findings, start_ns: int) -> Side:
     netns = question.device.netns
     device = found.topology.device(question.device)
-    answer = next(
-        (q.answer for q in found.seen.questions if q.device == question.device and q.ip == question.ip and q.answer),
-        None,
-    )
+    answer = next((q.answer for q in found.seen.questions if q.ip == question.ip and q.answer), None)
     name = device.name if device else f"if{question.device.ifindex}"
     return Side(
         type=question.type,

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final
 
 from tulle.model.network import IPAddress, MacAddress
+from tulle.model.objects import RTPROT_TULLE
 from tulle.trace.answers import author, first_neighbor, reason_of, refusal, route_facts, route_text, state_of
 from tulle.trace.asking import Answer, Rtnetlink
 from tulle.trace.decided import Decision, NodeFacts, Query
@@ -104,17 +105,17 @@ class _Namespace:
         device = self._named(route.device)
         if not route.found or route.route_kind != "unicast" or device is None:
             return
-        neighbor = self._neighbor("neigh", device, route.via or query.target)
+        neighbor = self._neighbor("neigh", device, route.via or query.target, route.reason.owner)
         yield neighbor
         if neighbor.mac is None:
             return
         if device.kind == "bridge":
             yield self._switched(device, neighbor.mac)
         elif device.kind == "vxlan":
-            yield from self._tunnelled(device, neighbor.mac)
+            yield from self._tunnelled(device, neighbor.mac, route.reason.owner)
 
-    def _tunnelled(self, device: Device, mac: MacAddress) -> Iterator[Decision]:
-        entry = self._fdb(device, mac)
+    def _tunnelled(self, device: Device, mac: MacAddress, router: str) -> Iterator[Decision]:
+        entry = self._fdb(device, mac, router)
         yield entry
         if entry.dst is None:
             return
@@ -176,7 +177,7 @@ class _Namespace:
         best = max(over, key=lambda route: (route.dst.prefixlen, -route.priority), default=None)
         return best if best is not None and best.kind in REFUSING else None
 
-    def _neighbor(self, kind: ReasonKind, device: Device, ip: IPAddress) -> Decision:
+    def _neighbor(self, kind: ReasonKind, device: Device, ip: IPAddress, router: str = "") -> Decision:
         answer = self.kernel.ask(get_neighbor(IfIndex(device.ifindex), ip))
         entry = first_neighbor(answer)
         usable = entry is not None and entry.lladdr is not None and not entry.state & (NUD_INCOMPLETE | NUD_FAILED)
@@ -189,7 +190,7 @@ class _Namespace:
             kind=kind,
             netns=self.space.id,
             subject=str(ip),
-            reason=reason_of(kind, text, ask, answer, self._writer(entry), facts, found=usable),
+            reason=reason_of(kind, text, ask, answer, _writer(entry, router), facts, found=usable),
             found=usable,
             device=device.name,
             mac=mac,
@@ -197,16 +198,7 @@ class _Namespace:
             state=state,
         )
 
-    def _writer(self, entry: NeighborMessage | None) -> str:
-        """What was resolved is the kernel's; a permanent entry on a link that tulle made is tulle's; else unknown."""
-        if entry is None:
-            return ""
-        if not entry.state & (NUD_PERMANENT | NUD_NOARP):
-            return "kernel"
-        device = next((device for device in self.space.devices if device.ifindex == entry.index), None)
-        return "tulle" if device is not None and device.alias.startswith("tulle:") else ""
-
-    def _fdb(self, device: Device, mac: MacAddress) -> Decision:
+    def _fdb(self, device: Device, mac: MacAddress, router: str) -> Decision:
         """Where the tunnel sends frames for ``mac``: its own entry, else the device's default."""
         answer = self.kernel.ask(get_fdb_entry(IfIndex(device.ifindex), mac))
         entry, asked = first_neighbor(answer), mac
@@ -221,7 +213,7 @@ class _Namespace:
             kind="fdb",
             netns=self.space.id,
             subject=mac,
-            reason=reason_of("fdb", text, ask, answer, self._writer(entry), facts, found=entry is not None),
+            reason=reason_of("fdb", text, ask, answer, _writer(entry, router), facts, found=entry is not None),
             found=entry is not None,
             device=device.name,
             dst=entry.dst if entry else None,
@@ -259,3 +251,15 @@ class _Namespace:
         return next(
             (device.name for device in self.space.devices if device.ifindex == index), f"if{index}" if index else ""
         )
+
+
+def _writer(entry: NeighborMessage | None, router: str) -> str:
+    """Who wrote a neighbour or FDB entry, which carries no author: what was resolved is the kernel's.
+
+    A permanent one that a route of tulle's leads to is tulle's (the rule of ``ownership``); else nobody says.
+    """
+    if entry is None:
+        return ""
+    if not entry.state & (NUD_PERMANENT | NUD_NOARP):
+        return "kernel"
+    return router if router == author(RTPROT_TULLE) else ""

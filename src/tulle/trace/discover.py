@@ -96,7 +96,6 @@ def _device(netns: NetnsId, link: LinkMessage, addresses: list[IPAddress], names
         port=link.vxlan.port if link.vxlan else None,
         local=link.vxlan.local if link.vxlan else None,
         addresses=tuple(addresses),
-        alias=link.alias,
     )
 
 

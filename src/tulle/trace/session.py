@@ -211,7 +211,7 @@ class _Session:
             events=shot.events,
             send_error=shot.outcome.error,
             received=shot.outcome.received,
-            overhead=Overhead(rtt_traced_ns=shot.outcome.rtt_ns, rtt_plain_ns=plain_ns),
+            overhead=Overhead(rtt_traced_ns=_round_trip(shot.seen, self.places.source), rtt_plain_ns=plain_ns),
             notes=tuple(self._notes(lost, note)),
         )
         created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -225,6 +225,14 @@ class _Session:
         target = self.places.target
         if target != UNKNOWN and not are_joined(self.topology, self.places.source, target):
             yield "unjoined:"
+
+
+def _round_trip(seen: Seen, source: NetnsId) -> int | None:
+    """First transmission to last receipt at the source's own devices; None: no reply came back there."""
+    mine = [sighting for sighting in seen.sightings if sighting.device.netns == source]
+    sent = [sighting.t_ns for sighting in mine if sighting.direction == "request" and sighting.outgoing]
+    back = [sighting.t_ns for sighting in mine if sighting.direction == "reply" and not sighting.outgoing]
+    return max(back) - min(sent) if sent and back else None
 
 
 def _target(order: Order, topology: Topology) -> NetnsId:

@@ -48,7 +48,6 @@ class Device:
     port: int | None = None
     local: IPAddress | None = None
     addresses: tuple[IPAddress, ...] = ()
-    alias: str = ""
 
     @property
     def key(self) -> DeviceKey:
