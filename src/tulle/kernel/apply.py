@@ -98,7 +98,8 @@ class Applier:
         except (KernelError, DecodeError, Overflow) as error:
             return error if isinstance(error, KernelError) else KernelError(EIO, _named(step), str(error))
         finally:
-            devices.forget(link.name)
+            if not isinstance(step, Change):  # a device that is set keeps its number
+                devices.forget(link.name)
 
     def _make_link(self, step: Step, link: Link, devices: Devices) -> KernelError | None:
         peer_netns: int | None = None

@@ -1,17 +1,18 @@
 """Sysctls of one network namespace, below /proc/sys/net: the files show the namespace of the thread that opens them.
 
-A thread goes there, never the loop's own; a path is checked before it becomes a file name.
+This thread goes there and comes home before anybody else can run, which costs a twentieth of what another
+thread would; a path is checked before it becomes a file name.
 """
 
-import asyncio
 import re
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from errno import EINVAL
 from pathlib import Path
 from typing import Final, TypeVar
 
 from tulle.errors import KernelError
-from tulle.kernel.netns import run_in
+from tulle.kernel.netns import inside
 from tulle.model.objects import Sysctl, SysctlKey
 
 T = TypeVar("T")
@@ -28,14 +29,14 @@ async def read(netns: int | None, keys: Iterable[SysctlKey]) -> list[Sysctl]:
     files = [(key.path, _file(key)) for key in keys]
     if not files:
         return []
-    return await _inside(netns, lambda: [_read(path, file) for path, file in files])
+    return _inside(netns, lambda: [_read(path, file) for path, file in files])
 
 
 async def write(netns: int | None, wanted: Sysctl) -> KernelError | None:
     """Set it; None when done."""
     try:
         file = _file(wanted.key)
-        await _inside(netns, lambda: file.write_text(f"{wanted.value or ''}\n"))
+        _inside(netns, lambda: file.write_text(f"{wanted.value or ''}\n"))
     except KernelError as error:
         return error
     except OSError as error:
@@ -58,5 +59,6 @@ def _file(key: SysctlKey) -> Path:
     return ROOT / key.path
 
 
-async def _inside(netns: int | None, function: Callable[[], T]) -> T:
-    return await asyncio.to_thread(function if netns is None else lambda: run_in(netns, function))
+def _inside(netns: int | None, function: Callable[[], T]) -> T:
+    with nullcontext() if netns is None else inside(netns):
+        return function()
