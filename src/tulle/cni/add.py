@@ -3,6 +3,8 @@
 Written down before made, undone when it fails: after a crash at any point a DEL finishes the job.
 """
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Interface, IPv6Interface
 
 from tulle.cni.attach import PodNetwork, attachment, host_device
@@ -22,19 +24,25 @@ async def add(site: Site, call: Invocation) -> bytes:
     if network is None:
         raise CniError(TRY_AGAIN, "no lease yet", "the agent waits for its store")
     with site.pod(call) as pod:
-        bridge, device = await site.look(call, network)
-        if device is not None:
-            raise CniError(ALREADY_ATTACHED, f"{call.container_id} {call.ifname}", "is attached already")
-        given = _allocate(site, call, network, bridge)
-        try:
-            wanted = attachment(call, network, given, bridge)
-            async with site.planning:
-                await converge(site.kernel, wanted.host)
-            await converge(pod, wanted.pod)
-        except BaseException:
-            await take_away(site, call.conf.name, call.owner)
-            raise
+        async with site.planning:
+            look = await site.look(call, network)
+            if look.device is not None:
+                raise CniError(ALREADY_ATTACHED, f"{call.container_id} {call.ifname}", "is attached already")
+            wanted = attachment(call, network, _allocate(site, call, network, look.bridge), look.bridge)
+            async with _undone_if_it_fails(site, call):
+                await converge(site.kernel, wanted.host, look.observed)
+        async with _undone_if_it_fails(site, call):
+            await converge(pod, wanted.pod, wanted.newborn)
     return encode_result(call.conf.cni_version, wanted.attached, call.previous)
+
+
+@asynccontextmanager
+async def _undone_if_it_fails(site: Site, call: Invocation) -> AsyncGenerator[None]:
+    try:
+        yield
+    except BaseException:
+        await take_away(site, call.conf.name, call.owner)
+        raise
 
 
 def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -> Interfaces:

@@ -7,23 +7,29 @@ is adopted when it is there.  Steps 1, 2, 7 and 8 of the packet walk run over wh
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
+from typing import Final
 
 from tulle.model.network import IPAddress, IPNetwork, MacAddress
 from tulle.model.objects import (
     RTPROT_TULLE,
     Address,
+    AddressKey,
     BridgeKind,
     KernelObject,
     Link,
+    LinkKey,
     OtherKind,
     Route,
     Sysctl,
+    SysctlKey,
     VethKind,
 )
-from tulle.model.state import KernelState
+from tulle.model.state import KernelState, Scope
 from tulle.ownership import Standing
 from tulle.wire.cni import Invocation
 from tulle.wire.cni_result import Attached, ResultAddress, ResultInterface, ResultRoute
+
+LOOPBACK: Final = Link(name="lo", kind=OtherKind())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +51,14 @@ class PodNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """The wanted state of both sides, and what is answered once they are so."""
+    """The wanted state of both sides, and what is answered once they are so.
+
+    ``newborn`` is what the pod's namespace holds of it as soon as the pair is made: both devices, down.
+    """
 
     host: KernelState
     pod: KernelState
+    newborn: KernelState
     attached: Attached
 
 
@@ -74,6 +84,7 @@ def attachment(
     return Attachment(
         host=KernelState.of(_host_objects(bridge, pair, results)),
         pod=KernelState.of(_pod_objects(pod, results, routes)),
+        newborn=KernelState.of([replace(link, up=False) for link in (LOOPBACK, pod)]),
         attached=Attached(
             interfaces=(_interface(bridge), _interface(pair), replace(_interface(pod), sandbox=call.netns)),
             addresses=results,
@@ -81,6 +92,13 @@ def attachment(
             dns=conf.wishes.dns or conf.dns,
         ),
     )
+
+
+def host_scope(bridge: str, device: str, network: PodNetwork) -> Scope:
+    """What ADD looks at on the node: all that ``attachment`` wants there."""
+    gateways = [ip_interface((gateway_of(net), net.prefixlen)) for net in network.subnets]
+    addresses = (AddressKey(bridge, interface) for interface in gateways)
+    return Scope.of((LinkKey(bridge), LinkKey(device), SysctlKey(_accept_ra(bridge)), *addresses))
 
 
 def host_device(container_id: str, ifname: str) -> str:
@@ -132,7 +150,7 @@ def _host_objects(bridge: Link, pair: Link, results: tuple[ResultAddress, ...]) 
     return (
         bridge,
         *(_bridge_address(bridge.name, result) for result in results),
-        Sysctl(f"net/ipv6/conf/{bridge.name}/accept_ra", "0"),
+        Sysctl(_accept_ra(bridge.name), "0"),
         pair,
     )
 
@@ -146,9 +164,9 @@ def _pod_objects(
     device: Link, results: tuple[ResultAddress, ...], routes: tuple[ResultRoute, ...]
 ) -> tuple[KernelObject, ...]:
     return (
-        Link(name="lo", kind=OtherKind()),
+        LOOPBACK,
         device,
-        Sysctl(f"net/ipv6/conf/{device.name}/accept_ra", "0"),
+        Sysctl(_accept_ra(device.name), "0"),
         *(
             Address(device=device.name, interface=each.address, nodad=True if each.address.version == 6 else None)
             for each in results
@@ -170,6 +188,10 @@ def _routes(call: Invocation, network: PodNetwork, results: tuple[ResultAddress,
             if wanted.dst.version == version:
                 found[wanted.dst] = ResultRoute(wanted.dst, wanted.via or result.gateway)
     return list(found.values())
+
+
+def _accept_ra(device: str) -> str:
+    return f"net/ipv6/conf/{device}/accept_ra"
 
 
 def _interface(link: Link) -> ResultInterface:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from ipaddress import ip_interface
 
 from tulle.cni.attach import Attachment, PodNetwork, attachment
-from tulle.cni.site import Site, planned
+from tulle.cni.site import Site, plan_towards
 from tulle.errors import TulleError
 from tulle.kernel.port import Kernel
 from tulle.model.change import Create, Plan, Step
-from tulle.model.objects import Route
+from tulle.model.objects import Link, Route
 from tulle.model.state import Scope
 from tulle.plan.text import format_object
 from tulle.wire.cni import Invocation
@@ -26,13 +26,15 @@ async def check(site: Site, call: Invocation) -> bytes:
     if network is None:
         raise CniError(TRY_AGAIN, "no lease yet", "the agent waits for its store")
     with site.pod(call) as pod:
-        wanted = await _wanted(site, call, network)
-        for kernel, state in ((site.kernel, wanted.host), (pod, wanted.pod)):
-            await _compare(call, kernel, await planned(kernel, state))
+        look = await site.look(_as_recorded(site, call), network)
+        wanted = _wanted(site, call, network, look.bridge)
+        await _compare(call, site.kernel, plan_towards(wanted.host, look.observed))
+        inside = await pod.observe(Scope.of(wanted.pod.objects))
+        await _compare(call, pod, plan_towards(wanted.pod, inside))
     return b""
 
 
-async def _wanted(site: Site, call: Invocation, network: PodNetwork) -> Attachment:
+def _wanted(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -> Attachment:
     """What ADD made, from the addresses that the pod has."""
     held = site.addresses(call.conf.name).of(call.owner)
     lengths = {subnet.version: subnet.prefixlen for subnet in network.subnets}
@@ -42,7 +44,6 @@ async def _wanted(site: Site, call: Invocation, network: PodNetwork) -> Attachme
     assert call.previous is not None, "the decoder asks for it"
     if not set(addresses) <= call.previous.addresses():
         raise _differs(call, f"its result names other addresses than {', '.join(map(str, held))}")
-    bridge, _ = await site.look(_as_recorded(site, call), network)
     return attachment(_as_tuned(call), network, addresses, bridge)
 
 

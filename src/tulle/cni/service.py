@@ -21,7 +21,6 @@ from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
 from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.netlink_socket import NetlinkSocket
-from tulle.kernel.netns import inside
 from tulle.kernel.port import Kernel
 from tulle.kernel.system import SystemFiles
 
@@ -85,11 +84,11 @@ async def put_in_order(server: CniServer) -> None:
 
 
 def open_pod(descriptor: int) -> Kernel:
-    """The kernel of a pod's namespace, entered once for both sockets; it has no firewall of ours."""
+    """The kernel of a pod's namespace: one socket, since one call uses it, and no firewall of ours."""
     own = os.dup(descriptor)
     try:
-        with inside(own):
-            return LinuxKernel(own, NetlinkSocket.open(), NetlinkSocket.open(), None)
+        sock = NetlinkSocket.open(own)
+        return LinuxKernel(own, sock, sock, None)
     except BaseException:
         os.close(own)
         raise

@@ -9,7 +9,7 @@ from errno import EEXIST
 from ipaddress import ip_address
 from pathlib import Path
 
-from tulle.cni.attach import PodNetwork, adopted, gateway_of, host_device, judge, new_bridge
+from tulle.cni.attach import PodNetwork, adopted, gateway_of, host_device, host_scope, judge, new_bridge
 from tulle.cni.files import Folder, Settle, settle_now
 from tulle.cni.ipam import Addresses, Owner, Subnet, capacity, parse_address
 from tulle.cni.records import Records
@@ -121,20 +121,20 @@ class Site:
         finally:
             kernel.close()
 
-    async def look(self, call: Invocation, network: PodNetwork) -> tuple[Link, Link | None]:
-        """The node's bridge as it shall be, and the node's end of this attachment when it is there.
+    async def look(self, call: Invocation, network: PodNetwork) -> "Look":
+        """The node's part of an attachment as it is now, and the bridge as it shall be.
 
         The bridge is the configuration's, else a usual one, else the one that holds our gateway, else cni0.
         Raises CniError: its name is another device's.
         """
         name, device = call.conf.bridge or await self._usual_bridge(network), host_device(*call.owner)
-        state = await self.kernel.observe(Scope.of([LinkKey(name), LinkKey(device)]))
-        found = state.link(name)
+        observed = await self.kernel.observe(host_scope(name, device, network))
+        found = observed.link(name)
         if found is None:
-            return new_bridge(name, network), state.link(device)
+            return Look(observed, new_bridge(name, network), observed.link(device))
         if not isinstance(found.kind, BridgeKind):
             raise CniError(BRIDGE_TAKEN, f"bridge {name}", "a device of another kind has this name")
-        return adopted(found), state.link(device)
+        return Look(observed, adopted(found), observed.link(device))
 
     async def _usual_bridge(self, network: PodNetwork) -> str:
         keys = [LinkKey(name) for name in USUAL_BRIDGES]
@@ -151,15 +151,26 @@ class Site:
         return USUAL_BRIDGES[0]
 
 
-async def planned(kernel: Kernel, wanted: KernelState) -> Plan:
-    """What is still to be done until ``kernel`` holds ``wanted``."""
-    scope = Scope.of(wanted.objects)
-    return diff(wanted, await kernel.observe(scope), judge, scope)
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was observed on the node, the bridge as it shall be, and the node's end of the pair when it is there."""
+
+    observed: KernelState
+    bridge: Link
+    device: Link | None
 
 
-async def converge(kernel: Kernel, wanted: KernelState) -> None:
-    """Make ``kernel`` hold ``wanted``.  Raises CniError or KernelError with the first thing in the way."""
-    plan = await planned(kernel, wanted)
+def plan_towards(wanted: KernelState, observed: KernelState) -> Plan:
+    """What is still to be done of ``wanted``."""
+    return diff(wanted, observed, judge, Scope.of(wanted.objects))
+
+
+async def converge(kernel: Kernel, wanted: KernelState, observed: KernelState) -> None:
+    """Make ``kernel``, which holds ``observed``, hold ``wanted``.
+
+    Raises CniError or KernelError with the first thing in the way.
+    """
+    plan = plan_towards(wanted, observed)
     if plan.conflicts:
         conflict = plan.conflicts[0]
         raise CniError(OBJECT_TAKEN, format_object(conflict.wanted), f"held by {format_object(conflict.holder)}")
@@ -173,6 +184,8 @@ def _check(outcome: Outcome) -> None:
             if error.errno == EEXIST:
                 raise CniError(ALREADY_ATTACHED, f"interface {peer}", "exists in the pod")
             raise error
+        case Outcome(step=Create(obj=obj), error=error) if error is not None and error.errno == EEXIST:
+            raise CniError(OBJECT_TAKEN, format_object(obj), "held by somebody else")
         case Outcome(error=error) if error is not None:
             raise error
         case _:
