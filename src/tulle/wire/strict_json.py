@@ -1,11 +1,12 @@
-"""JSON as a hostile writer meets it: bounded in size and depth, no duplicate keys, no NaN.
+"""JSON as a hostile writer meets it: bounded in size and depth, no duplicate keys, no NaN, nothing infinite.
 
 Keys are matched as Go's decoder matches them, without regard to case, because flannel's files
 and values are read that way.  What the values mean is for the callers.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Final, NoReturn, TypeAlias
 
 from tulle.errors import DecodeError
@@ -24,7 +25,9 @@ def decode_json(what: str, data: bytes, limit: int) -> JsonValue:
     if len(data) > limit:
         raise DecodeError(what, bytes=len(data), limit=limit)
     try:
-        value: JsonValue = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse)
+        value: JsonValue = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite
+        )
     except RecursionError:
         raise DecodeError(what, depth=f"more than {DEPTH_LIMIT}") from None
     except (ValueError, UnicodeDecodeError) as error:
@@ -53,18 +56,26 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not isfinite(value):
+        raise ValueError(f"{digits[:20]} is out of range")
+    return value
+
+
 def _is_shallow(value: JsonValue) -> bool:
-    level: list[JsonValue] = [value]
-    for _ in range(DEPTH_LIMIT + 1):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, list | dict)
-            for inner in (outer if isinstance(outer, list) else outer.values())
-        ]
+    level = _containers([value])
+    for _ in range(DEPTH_LIMIT):
+        level = _containers(
+            inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)
+        )
         if not level:
             return True
     return False
+
+
+def _containers(values: Iterable[JsonValue]) -> list[list[JsonValue] | dict[str, JsonValue]]:
+    return [value for value in values if isinstance(value, list | dict)]
 
 
 def _printable(text: str) -> str:

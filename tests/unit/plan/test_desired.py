@@ -17,6 +17,7 @@ from tulle.model.objects import (
     Link,
     Neighbor,
     NftTable,
+    ObjectKey,
     Route,
     Sysctl,
     VxlanKind,
@@ -71,7 +72,7 @@ def test_every_peer_accounts_for_its_own_entries() -> None:
     found = desired(inputs(lease(2), lease(3)))
     assert {key: len(keys) for key, keys in found.by_peer.items()} == {lease(2).key: 3, lease(3).key: 3}
     own = {obj.key for obj in node_objects(found.inputs)}
-    peers = frozenset().union(*found.by_peer.values())
+    peers = frozenset[ObjectKey]().union(*found.by_peer.values())
     assert own.isdisjoint(peers)
     assert own | peers == found.state.objects.keys()
 
