@@ -70,7 +70,7 @@ class EtcdStore:
 
     async def close(self) -> None:
         """Close the connection."""
-        self._client.close()
+        await self._client.close()
 
     # -- Directory --------------------------------------------------------------------
 

@@ -15,16 +15,19 @@ from grpclib.client import Channel, Stream
 from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.protocol import H2Protocol
 from h2.exceptions import H2Error
 
 from tulle.errors import ConfigError, DecodeError, StoreUnavailable
-from tulle.store.etcd_address import EtcdAccess, EtcdAddress
+from tulle.store.etcd_address import Endpoint, EtcdAccess, EtcdAddress
 from tulle.wire.etcd import AUTHENTICATE, authenticate_request, decode_token
 
 CONNECT_S: Final = 2.0
 ANSWER_S: Final = 4.0
 CALL_S: Final = 10.0
 """How long a call lasts at most, all members tried."""
+DROP_TURNS: Final = 3
+"""In so many turns of the loop a dropped connection, also one under TLS, closes its socket."""
 NOT_NEEDED: Final = ""
 """The token of a store that asks nobody who they are."""
 MEMBER_FAILED: Final = {Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED, Status.INTERNAL, Status.UNKNOWN}
@@ -64,13 +67,34 @@ class _AsIs(CodecBase):
         return bytes(data)
 
 
+class _Channel(Channel):
+    """A channel that lets go of its connection at once, without a farewell that a dead peer never answers."""
+
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> None:
+        super().__init__(endpoint.host, endpoint.port, codec=_AsIs(), ssl=context)
+        self._endpoint, self._context = endpoint, context
+        self._transport: asyncio.Transport | None = None
+
+    async def _create_connection(self) -> H2Protocol:
+        self._transport, protocol = await asyncio.get_running_loop().create_connection(
+            self._protocol_factory, self._endpoint.host, self._endpoint.port, ssl=self._context
+        )
+        return protocol
+
+    def drop(self) -> None:
+        """Whatever waits on it fails."""
+        self.close()
+        if self._transport is not None:
+            self._transport.abort()
+
+
 class EtcdClient:
     """Calls and streams on one member of the cluster, until it fails.  Made without I/O; ``close`` when done."""
 
     def __init__(self, address: EtcdAddress) -> None:
         self._address = address
         self._at = 0
-        self._channel: Channel | None = None
+        self._channel: _Channel | None = None
         self._connection: object = None
         self.connections = 0
         """How many connections there have been; grows when a lost one is made anew."""
@@ -84,10 +108,12 @@ class EtcdClient:
         """The member that is asked now."""
         return f"etcd {self._address.endpoints[self._at]}"
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Drop the connection; whatever waits on it fails."""
         self._closed = True
         self._drop()
+        for _ in range(DROP_TURNS):
+            await asyncio.sleep(0)
 
     async def call(self, method: str, request: bytes, *, repeatable: bool = False) -> bytes:
         """The answer to one request.
@@ -197,7 +223,7 @@ class EtcdClient:
 
     # -- connections --------------------------------------------------------------------
 
-    async def _reached(self) -> Channel:
+    async def _reached(self) -> _Channel:
         """A channel with a connection, to the first member that can be reached."""
         reasons: list[str] = []
         for _ in self._address.endpoints:
@@ -216,10 +242,10 @@ class EtcdClient:
                 return channel
         raise StoreUnavailable("; ".join(reasons))
 
-    def _opened(self) -> Channel:
+    def _opened(self) -> _Channel:
         endpoint = self._address.endpoints[self._at]
         context = self._tls_context() if self._address.tls else None
-        return Channel(endpoint.host, endpoint.port, codec=_AsIs(), ssl=context)
+        return _Channel(endpoint, context)
 
     def _tls_context(self) -> ssl.SSLContext:
         """Read from the files for each connection, so that renewed certificates are taken up."""
@@ -235,7 +261,7 @@ class EtcdClient:
     def _drop(self) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
-            channel.close()
+            channel.drop()
 
 
 async def _exchange(channel: Channel, method: str, request: bytes, metadata: dict[str, str]) -> bytes | None:
