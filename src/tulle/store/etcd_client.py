@@ -11,19 +11,17 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
 
-from grpclib.client import Channel, Stream
+from grpclib.client import Channel
 from grpclib.const import Cardinality, Status
-from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
-from grpclib.protocol import H2Protocol
 from h2.exceptions import H2Error
 
 from tulle.errors import ConfigError, DecodeError, StoreUnavailable
-from tulle.store.etcd_address import Endpoint, EtcdAccess, EtcdAddress
+from tulle.store.etcd_address import EtcdAddress
+from tulle.store.etcd_channel import ANSWER_S, BytesStream, EtcdChannel, exchange, tls_context
 from tulle.wire.etcd import AUTHENTICATE, authenticate_request, decode_token
 
 CONNECT_S: Final = 2.0
-ANSWER_S: Final = 4.0
 CALL_S: Final = 10.0
 """How long a call lasts at most, all members tried."""
 DROP_TURNS: Final = 3
@@ -34,7 +32,6 @@ MEMBER_FAILED: Final = {Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CAN
 NOT_LOGGED_IN: Final = {Status.UNAUTHENTICATED, Status.INVALID_ARGUMENT}
 
 T = TypeVar("T")
-BytesStream = Stream[bytes, bytes]
 
 
 class HistoryGone(StoreUnavailable):
@@ -53,48 +50,13 @@ class Unanswered(StoreUnavailable):
     """A member was asked, and nobody knows whether it did it."""
 
 
-class _AsIs(CodecBase):
-    """Messages are encoded and decoded by the callers."""
-
-    @property
-    def __content_subtype__(self) -> str:
-        return "proto"
-
-    def encode(self, message: bytes, message_type: object) -> bytes:  # noqa: ARG002 - the base's signature
-        return message
-
-    def decode(self, data: bytes, message_type: object) -> bytes:  # noqa: ARG002 - the base's signature
-        return bytes(data)
-
-
-class _Channel(Channel):
-    """A channel that lets go of its connection at once, without a farewell that a dead peer never answers."""
-
-    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> None:
-        super().__init__(endpoint.host, endpoint.port, codec=_AsIs(), ssl=context)
-        self._endpoint, self._context = endpoint, context
-        self._transport: asyncio.Transport | None = None
-
-    async def _create_connection(self) -> H2Protocol:
-        self._transport, protocol = await asyncio.get_running_loop().create_connection(
-            self._protocol_factory, self._endpoint.host, self._endpoint.port, ssl=self._context
-        )
-        return protocol
-
-    def drop(self) -> None:
-        """Whatever waits on it fails."""
-        self.close()
-        if self._transport is not None:
-            self._transport.abort()
-
-
 class EtcdClient:
     """Calls and streams on one member of the cluster, until it fails.  Made without I/O; ``close`` when done."""
 
     def __init__(self, address: EtcdAddress) -> None:
         self._address = address
         self._at = 0
-        self._channel: _Channel | None = None
+        self._channel: EtcdChannel | None = None
         self._connection: object = None
         self.connections = 0
         """How many connections there have been; grows when a lost one is made anew."""
@@ -177,7 +139,7 @@ class EtcdClient:
         channel = await self._reached()
         with self._explained(channel):
             # In a task of its own: grpclib tells of a lost connection by cancelling the task that waits.
-            answer = await asyncio.create_task(_exchange(channel, method, request, metadata))
+            answer = await asyncio.create_task(exchange(channel, method, request, metadata))
         if answer is None:
             raise Unanswered(f"{self.member}: an answer without a message")
         return answer
@@ -223,7 +185,7 @@ class EtcdClient:
 
     # -- connections --------------------------------------------------------------------
 
-    async def _reached(self) -> _Channel:
+    async def _reached(self) -> EtcdChannel:
         """A channel with a connection, to the first member that can be reached."""
         reasons: list[str] = []
         for _ in self._address.endpoints:
@@ -242,10 +204,10 @@ class EtcdClient:
                 return channel
         raise StoreUnavailable("; ".join(reasons))
 
-    def _opened(self) -> _Channel:
+    def _opened(self) -> EtcdChannel:
         endpoint = self._address.endpoints[self._at]
         context = self._tls_context() if self._address.tls else None
-        return _Channel(endpoint, context)
+        return EtcdChannel(endpoint, context)
 
     def _tls_context(self) -> ssl.SSLContext:
         """Read from the files for each connection, so that renewed certificates are taken up."""
@@ -264,17 +226,6 @@ class EtcdClient:
             channel.drop()
 
 
-async def _exchange(channel: Channel, method: str, request: bytes, metadata: dict[str, str]) -> bytes | None:
-    async with (
-        asyncio.timeout(ANSWER_S),
-        channel.request(method, Cardinality.UNARY_UNARY, bytes, bytes, metadata=metadata) as stream,
-    ):
-        await stream.send_message(request, end=True)
-        answer = await stream.recv_message()
-        await stream.recv_trailing_metadata()
-        return answer
-
-
 def understood(decode: Callable[[bytes], T], answer: bytes) -> T:
     """The decoded answer.  Raises StoreUnavailable: whatever answers there, it is no etcd."""
     try:
@@ -291,16 +242,6 @@ async def within(seconds: float, work: Coroutine[object, object, T], what: str) 
             return await task
     except TimeoutError:
         raise StoreUnavailable(f"etcd: {what} within {seconds:g} s") from None
-
-
-def tls_context(access: EtcdAccess) -> ssl.SSLContext:
-    """TLS 1.2 or newer, HTTP/2, the member's name checked.  Raises OSError: a file is missing or is none."""
-    context = ssl.create_default_context(cafile=access.cafile)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    if access.certfile is not None:
-        context.load_cert_chain(access.certfile, access.keyfile)
-    return context
 
 
 def _reason(error: BaseException) -> str:

@@ -16,7 +16,8 @@ from typing import Final
 from tulle.errors import StoreUnavailable
 from tulle.model.lease import Departure, Garbled, Gone, Lease, LeaseEvent, LeaseKey, Put, Snapshot, Undecodable
 from tulle.seams import Clock
-from tulle.store.etcd_client import BytesStream, EtcdClient, HistoryGone, understood, within
+from tulle.store.etcd_channel import ANSWER_S, BytesStream
+from tulle.store.etcd_client import EtcdClient, HistoryGone, understood, within
 from tulle.store.etcd_layout import Layout, after
 from tulle.store.etcd_read import LeaseReader, Mark, Position
 from tulle.wire.etcd import (
@@ -32,7 +33,6 @@ from tulle.wire.etcd import (
     watch_request,
 )
 
-ANSWER_S: Final = 4.0
 QUIET_S: Final = 10.0
 """After so much silence a watch is asked for a sign of life, and given as long again to show it."""
 RESUME_S: Final = 5.0
