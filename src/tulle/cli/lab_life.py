@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tulle.errors import EXIT_YES, ConfigError, TulleError
-from tulle.lab.topology import DEFAULT_LAB, Topology, Wishes, check_name, design, grown
+from tulle.lab.topology import DEFAULT_LAB, LabFile, Topology, Wishes, check_name, design, grown
 
 if TYPE_CHECKING:
     from tulle.agent.options import AgentOptions
@@ -126,13 +126,17 @@ def _changed(args: argparse.Namespace, name: str, line: str) -> int:
 
 
 def _topology(args: argparse.Namespace) -> Topology:
-    name = args.name or (None if args.file else os.environ.get("TULLE_LAB") or None)
+    file = _file(args.file) if args.file else None
+    unnamed = file is None or "name" not in file.settings
+    name = args.name or (os.environ.get("TULLE_LAB") or None if unnamed else None)
     wishes = Wishes(name=name, nodes=args.nodes, pods=args.pods, underlay=args.underlay, ipv6=args.ipv6)
-    if args.file is None:
-        return design(wishes)
+    return design(wishes, file)
+
+
+def _file(path: str) -> LabFile:
     from tulle.lab.labfile import parse_lab_file  # a TOML parser, for those who have a file
 
-    return design(wishes, parse_lab_file(_text(args.file), args.file))
+    return parse_lab_file(_text(path), path)
 
 
 def _text(path: str) -> str:

@@ -49,11 +49,11 @@ class Forked:
     process: Process
     last_words: int
 
-    def reason(self) -> str:
-        """Why it ended, in one line; "" while it lives or when it did not say."""
-        with suppress(BlockingIOError):
-            return os.read(self.last_words, 4096).decode(errors="replace")
-        return ""
+    def reason(self, wait_s: float = 0) -> str:
+        """Why it ended, in one line; "" when it did not say, or lives on for ``wait_s``."""
+        if not select.select([self.last_words], [], [], wait_s)[0]:
+            return ""
+        return os.read(self.last_words, 4096).decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ from tulle.lab.underlay import NODE_DEVICE
 from tulle.plan.desired import Settings
 
 READY_S: Final = 60
+LAST_WORDS_S: Final = 3.0
+"""For an agent that no longer answers to say why; its socket closes before it ends."""
 THREADS: Final = 8
 """At once: more do not help, since the work is the agents' own."""
 
@@ -80,7 +82,7 @@ def _converged(lab: Lab, node: LabNode, agents: Mapping[str, Forked], peers: int
 def _reason(lab: Lab, node: LabNode, agents: Mapping[str, Forked]) -> str:
     """Why an agent ended: its last words, else the last line of its log."""
     agent = agents.get(node.name)
-    if agent is not None and (words := agent.reason()):
+    if agent is not None and (words := agent.reason(LAST_WORDS_S)):
         return words
     try:
         lines = log_file(lab.node_root(node)).read_text(errors="replace").splitlines()

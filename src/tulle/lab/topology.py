@@ -111,6 +111,8 @@ def design(wishes: Wishes, file: LabFile | None = None) -> Topology:
     if file.named is not None:
         if wishes.nodes is not None or wishes.pods is not None:
             raise ConfigError("--nodes, --pods", "the file names its nodes and pods", "leave the flags out")
+        if not file.named:
+            raise ConfigError("nodes 0", "must be 1 or more")
         named = file.named
     else:
         named = _numbered(settings, _first(wishes.nodes, file.nodes, 2), _first(wishes.pods, file.pods, 2))
