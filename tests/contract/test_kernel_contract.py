@@ -424,6 +424,15 @@ def test_damage_to_a_device_names_all_that_lives_on_it(
     assert world.heard(lambda scope: all(scope.covers(obj) for obj in lost))
 
 
+@pytest.mark.parametrize("path", ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"])
+def test_forwarding_that_somebody_switches_off_is_announced(world: World, path: str) -> None:
+    on = Sysctl(path, "1")
+    world.do(Change(replace(on, value="0"), on))
+    world.listen()
+    world.meddle(Change(on, replace(on, value="0")))
+    assert world.heard(lambda scope: scope.covers(on))
+
+
 def test_what_happens_between_listening_and_the_first_look_is_not_lost(world: World) -> None:
     world.do(Create(VTEP), *created(*ON_TUNNEL))
     world.listen()

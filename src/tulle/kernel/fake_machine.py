@@ -43,6 +43,8 @@ DEVICE_SYSCTLS: Final = {
     "net/ipv6/conf/{}/accept_ra": "1",
     "net/ipv6/conf/{}/disable_ipv6": "0",
 }
+FORWARDING: Final = frozenset({SysctlKey("net/ipv4/ip_forward"), SysctlKey("net/ipv6/conf/all/forwarding")})
+"""The only sysctls whose change is announced."""
 _MISSING: Final[Mapping[type[KernelObject], int]] = {Link: ENODEV, Address: EADDRNOTAVAIL, Route: ESRCH}
 
 
@@ -100,9 +102,7 @@ class Machine:
                 self._put(obj)
                 self._announce(Scope.of([obj.key]))
             case Sysctl():
-                if obj.key not in self.objects or obj.value is None:
-                    raise KernelError(ENOENT, step)
-                self._put(obj)
+                self._set_sysctl(obj, step)
             case NftTable():
                 self._put(replace(obj, text=None))
                 self._announce(Scope.of([OWN_TABLE]))
@@ -110,6 +110,13 @@ class Machine:
                 self._check_chain(obj, step)
                 self._put(obj)
                 self._announce(Scope.of([OWN_TABLE]))
+
+    def _set_sysctl(self, sysctl: Sysctl, step: Step) -> None:
+        if sysctl.key not in self.objects or sysctl.value is None:
+            raise KernelError(ENOENT, step)
+        self._put(sysctl)
+        if sysctl.key in FORWARDING:
+            self._announce(Scope.of([sysctl.key]))
 
     def _create_link(self, link: Link, step: Step) -> None:
         match link.kind:

@@ -14,12 +14,18 @@ from typing import Final
 from tulle.errors import DecodeError, KernelError
 from tulle.kernel import decode
 from tulle.kernel.netlink_socket import NETLINK_NETFILTER, RECEIVE_BUFFER, NetlinkSocket, Overflow
-from tulle.model.objects import AddressKey, FdbEntry, LinkKey, NeighborKey, NftTableKey, ObjectKey
+from tulle.model.objects import AddressKey, FdbEntry, LinkKey, NeighborKey, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import Scope
 from tulle.wire.netlink import Message, parse_attributes
 from tulle.wire.rtnetlink import links
 from tulle.wire.rtnetlink.addresses import decode_address
 from tulle.wire.rtnetlink.neighbors import NTF_PROXY, decode_neighbor
+from tulle.wire.rtnetlink.netconf import (
+    RTM_NEWNETCONF,
+    RTNLGRP_IPV4_NETCONF,
+    RTNLGRP_IPV6_NETCONF,
+    decode_forwarding,
+)
 from tulle.wire.rtnetlink.parts import (
     AF_BRIDGE,
     RTM_DELADDR,
@@ -52,12 +58,16 @@ GROUPS: Final = (
     RTNLGRP_IPV6_IFADDR,
     RTNLGRP_IPV6_ROUTE,
     RTNLGRP_NEXTHOP,
+    RTNLGRP_IPV4_NETCONF,
+    RTNLGRP_IPV6_NETCONF,
 )
 NFNLGRP_NFTABLES: Final = 7
 NHMSG_SIZE: Final = 8
 NHA_OIF: Final = 5
 """Source: include/uapi/linux/nexthop.h (struct nhmsg, NHA_OIF)."""
 OWN_TABLE: Final = NftTableKey("inet", "tulle")
+FORWARDING: Final = {4: SysctlKey("net/ipv4/ip_forward"), 6: SysctlKey("net/ipv6/conf/all/forwarding")}
+"""The one sysctl of each IP version whose change is announced."""
 PAGE: Final = 256
 """So many announcements are decoded before others run: about 3 ms."""
 _ENTRIES: Final = frozenset({RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH})
@@ -109,7 +119,7 @@ class Monitor(AsyncIterator[Scope]):
         try:
             messages = self._events.receive()
         except (Overflow, DecodeError):
-            self._ready.set()
+            await self._drain()
             self._learn_names()
             return Scope.all([OWN_TABLE])
         if messages:
@@ -119,6 +129,11 @@ class Monitor(AsyncIterator[Scope]):
             scope |= self._dirty(messages[start : start + PAGE])
             await asyncio.sleep(0)
         return scope
+
+    async def _drain(self) -> None:
+        """Read to the end what waits behind a loss; only what comes after that is announced again."""
+        while not self._closed and not self._events.drain():  # noqa: ASYNC110  others run; nothing is waited for
+            await asyncio.sleep(0)
 
     def _rules_changed(self) -> bool:
         """Did the packet filter's ruleset change?  What exactly is not worth decoding: a lost message says as much."""
@@ -187,6 +202,11 @@ class Monitor(AsyncIterator[Scope]):
         else:
             dirty.devices.add(device)
 
+    def _netconf(self, message: Message, dirty: "_Dirty") -> None:
+        version = decode_forwarding(message)
+        if version is not None:
+            dirty.keys.add(FORWARDING[version])
+
     def _learn_names(self) -> None:
         with suppress(KernelError, DecodeError):  # then a device is not known until it is announced
             found = (links.decode_link(message) for message in self._questions.dump(links.dump_links()))
@@ -203,6 +223,7 @@ class Monitor(AsyncIterator[Scope]):
         RTM_DELNEIGH: _neighbor,
         RTM_NEWNEXTHOP: _nexthop,
         RTM_DELNEXTHOP: _nexthop,
+        RTM_NEWNETCONF: _netconf,
     }
 
 

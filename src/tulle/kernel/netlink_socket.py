@@ -222,6 +222,20 @@ class NetlinkSocket:
                 break  # let others run; the rest waits in the buffer
         return found
 
+    def drain(self) -> bool:
+        """Throw away what waits; True once nothing does.
+
+        After a loss the kernel delivers nothing more, and says nothing of it, until the last
+        waiting message has been read.
+        """
+        for _ in range(1024):
+            try:
+                if self._read("multicast") is None:
+                    return True
+            except Overflow:
+                pass
+        return False
+
     def _is_answer(self, message: Message) -> bool:
         """To the last request, not an announcement or what remained of an earlier one."""
         return message.seq == self._seq and message.pid == self._portid

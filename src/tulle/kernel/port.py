@@ -45,7 +45,7 @@ class Kernel(Protocol):
         between an ``observe`` and the first event.  Own changes may or may not be echoed.
         A NEWLINK, DELADDR or nexthop loss names the whole device, because the kernel does not
         announce the routes that go with it.  A change of the nft ruleset names the key of
-        tulle's own table.
+        tulle's own table.  Of sysctls only the namespace's IP forwarding is announced.
         """
         ...
 
