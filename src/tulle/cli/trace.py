@@ -102,17 +102,23 @@ def _order(
 ) -> "Order":
     from tulle.trace.session import Order
 
+    family = address.version if address is not None else 6 if args.ipv6 else 4
     return Order(
         source=_netns(source, spaces),
         target=None if target is None else _netns(target, spaces),
-        target_address=address,
+        target_address=address or _known_address(target, family),
         protocol=args.proto,
         port=args.port if args.proto != "icmp" else 0,
-        family=address.version if address is not None else 6 if args.ipv6 else 4,
+        family=family,
         count=args.count,
         timeout_s=args.timeout,
         roles=dict(_roles(known, spaces)),
     )
+
+
+def _known_address(target: "Place | None", family: int) -> "IPAddress | None":
+    """What a lab gave to the target, should it hold nothing itself."""
+    return next((known for known in (target.addresses if target else ()) if known.version == family), None)
 
 
 def _netns(place: "Place", spaces: "Spaces") -> "NetnsId":

@@ -127,6 +127,18 @@ FINDINGS: Final[dict[str, tuple[str, str, str, str]]] = {
         "the agent brings it up again within its audit; check it is running on {node}",
         "代理会在审计时重新启用它；请检查它是否在 {node} 上运行",
     ),
+    "device-down": (
+        "{device} is down on {node}, and the routes through it are gone",
+        "{node} 上的 {device} 未启用，经过它的路由已消失",
+        "the kernel removes a device's routes when it goes down; once it is up they have to be written again",
+        "设备停用时内核会删除它的路由；启用之后还要重新写入这些路由",
+    ),
+    "not-in-the-bridge": (
+        "{device} on {node} is not a port of {bridge}, but the frame is for {bridge}'s MAC",
+        "{node} 上的 {device} 不是 {bridge} 的端口，而帧发往 {bridge} 的 MAC",
+        "a node answers ARP on any of its devices, so the pod believes that it has reached its gateway",
+        "节点会在任何设备上应答 ARP，因此 Pod 以为到达了网关",
+    ),
     "wrong-inner-mac": (
         "the inner frame is for {mac}, but {device} on {node} is {own}",
         "内层帧发往 {mac}，但 {node} 上的 {device} 是 {own}",

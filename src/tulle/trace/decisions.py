@@ -67,12 +67,14 @@ class Questioner:
         space = self.topology.namespaces[query.netns]
         return tuple(_Namespace(space, self._to(query.netns)).decisions(query))
 
-    def facts(self, netns: NetnsId, family: int) -> NodeFacts:
-        """The namespace's switches for packets of this family."""
-        forwarding = "ipv4/ip_forward" if family == 4 else "ipv6/conf/all/forwarding"
-        with inside(self.spaces.descriptor(netns)):
-            is_on, filters = _sysctl(forwarding), _sysctl("ipv4/conf/all/rp_filter")
-        return NodeFacts(forwarding=None if is_on is None else is_on != 0, rp_filter=filters)
+    def facts(self, query: Query) -> NodeFacts:
+        """The namespace's switches for packets of this family; rp_filter is the stricter of "all" and the device's."""
+        forwarding = "ipv4/ip_forward" if query.target.version == 4 else "ipv6/conf/all/forwarding"
+        with inside(self.spaces.descriptor(query.netns)):
+            is_on = _sysctl(forwarding)
+            filters = [_sysctl(f"ipv4/conf/{name}/rp_filter") for name in ("all", query.arrived_by) if name]
+        known = [mode for mode in filters if mode is not None]
+        return NodeFacts(forwarding=None if is_on is None else is_on != 0, rp_filter=max(known, default=None))
 
     def _to(self, netns: NetnsId) -> Rtnetlink:
         if netns not in self._open:

@@ -11,6 +11,7 @@ from typing import Final
 
 from tulle.model.network import IPAddress
 from tulle.trace.decided import Decision, NodeFacts
+from tulle.trace.downlinks import first_device_down, not_in_the_bridge, port_down, routes_down
 from tulle.trace.journey import Drop, Finding
 from tulle.trace.places import Places
 from tulle.trace.probe_packet import Probe
@@ -59,14 +60,19 @@ class Scene:
     def finding(
         self, fault: str, rule: str, decision: Decision | None = None, *, repair: str = "", **facts: object
     ) -> Finding:
+        asked = (decision.reason.ask, decision.reason.text) if decision else ("", "")
+        return self.shown(fault, rule, *asked, repair=repair, **facts)
+
+    def shown(self, fault: str, rule: str, evidence: str, answer: str, *, repair: str, **facts: object) -> Finding:
+        """A finding whose ``evidence`` is a command and ``answer`` what it says."""
         named = {"node": self.cast.name(self.netns), **{name: str(value) for name, value in facts.items()}}
         return Finding(
             id=fault,
             rule=rule,
             node=named["node"],
             facts=named,
-            evidence=decision.reason.ask if decision else "",
-            answer=decision.reason.text if decision else "",
+            evidence=evidence,
+            answer=answer,
             repair=repair,
         )
 
@@ -92,7 +98,7 @@ def _rules(scene: Scene) -> Sequence[Rule]:
         case "source node":
             return _ON_THE_SOURCE_NODE
         case "underlay":
-            return (_wrong_node, _underlay_silent, _cut)
+            return (_wrong_node, port_down, _underlay_silent, _cut)
         case "target node":
             return _ON_THE_TARGET_NODE
         case "target pod":
@@ -151,9 +157,15 @@ def _no_route(scene: Scene) -> Finding | None:
         return None
     if route.route_kind in _REFUSING:
         return scene.finding("D21", "refusing-route", route, target=_target(scene), kind=route.route_kind)
-    if route.error == "EXDEV":
+    if _refused_the_source(scene, route):
         return _reverse_path(scene)
     return scene.finding("D17", "no-route", route, target=_target(scene))
+
+
+def _refused_the_source(scene: Scene, route: Decision) -> bool:
+    """The look-up failed for where the packet came from: EXDEV, since Linux 6.13 EINVAL with rp_filter on."""
+    facts = scene.facts.get(scene.netns)
+    return route.error == "EXDEV" or (route.error == "EINVAL" and facts is not None and bool(facts.rp_filter))
 
 
 _REFUSING: Final = frozenset({"blackhole", "unreachable", "prohibit", "throw"})
@@ -302,7 +314,7 @@ def _wrong_inner_mac(scene: Scene) -> Finding | None:
 
 def _reverse_path(scene: Scene) -> Finding | None:
     route, reason = scene.decision("route"), scene.drop.reason if scene.drop else ""
-    if reason != "IP_RPFILTER" and (route is None or route.error != "EXDEV"):
+    if reason != "IP_RPFILTER" and (route is None or not _refused_the_source(scene, route)):
         return None
     source = scene.last.layers.packet.source if scene.last else scene.probe.source
     device = scene.device.name if scene.device else ""
@@ -345,11 +357,19 @@ def _filtered_in_pod(scene: Scene) -> Finding | None:
     return scene.finding("", "target-filter") if scene.netfilter else None
 
 
-_AT_THE_START: Final[Sequence[Rule]] = (_no_route_at_source, _filtered_at_source, _next_hop_silent, _veth_down)
+_AT_THE_START: Final[Sequence[Rule]] = (
+    _no_route_at_source,
+    _filtered_at_source,
+    first_device_down,
+    _next_hop_silent,
+    _veth_down,
+)
 _ON_THE_SOURCE_NODE: Final[Sequence[Rule]] = (
     _tunnel_filtered,
     _filtered,
+    not_in_the_bridge,
     _no_forwarding,
+    routes_down,
     _no_route,
     _no_neighbour,
     _no_fdb_entry,
@@ -367,6 +387,7 @@ _ON_THE_TARGET_NODE: Final[Sequence[Rule]] = (
     _filtered,
     _reverse_path,
     _no_forwarding,
+    routes_down,
     _no_route,
     _target_silent,
     _maybe_filtered,

@@ -31,7 +31,8 @@ from tulle.trace.stamps import Stamps
 from tulle.trace.taps import Taps
 from tulle.trace.topology import NetnsId, Topology, are_joined, on_the_way
 from tulle.trace.tracepoints import EventSource, named, open_tracepoints
-from tulle.trace.trail import Events
+from tulle.trace.trail import Events, drop_in, trail_of
+from tulle.wire.frames import IcmpError
 
 UNKNOWN: Final = NetnsId(0)
 """A target whose namespace cannot be seen from here: only its address is known."""
@@ -44,7 +45,7 @@ DEFAULT_PORTS: Final[Mapping[Protocol, int]] = {"icmp": 0, "udp": 33434, "tcp": 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to trace.  ``target`` None: only ``target_address`` is known.
+    """What to trace.  ``target`` None: only ``target_address`` is known; else that is for a target that holds none.
 
     ``names`` and ``roles`` are what the caller knows of namespaces.
     """
@@ -140,21 +141,31 @@ class _Session:
         events = points.stop()
         captures = tuple(self._relevant(taps.read()))
         seen = recognise(captures, probe, self.topology.vxlan_ports())
+        asked = tuple(self._queries(seen, probe))
         if not outcome.received:
             known.clear()  # what failed is asked about afresh
-            events = named(events)
         answers: dict[tuple[Direction, NetnsId], tuple[Decision, ...]] = {
-            (direction, query.netns): self._decided(query, questioner, known)
-            for direction, query in self._queries(seen, probe)
+            (direction, query.netns): self._decided(query, questioner, known) for direction, query in asked
         }
-        facts = {
-            netns: questioner.facts(netns, probe.family)
-            for netns in dict.fromkeys(netns for _, netns in answers)
-            if not outcome.received
-        }
+        facts = {query.netns: questioner.facts(query) for _, query in asked if not _came_back(seen, self.places.source)}
         return _Shot(
-            probe=probe, outcome=outcome, captures=captures, events=events, answers=answers, facts=facts, seen=seen
+            probe=probe,
+            outcome=outcome,
+            captures=captures,
+            events=self._named(seen, events),
+            answers=answers,
+            facts=facts,
+            seen=seen,
         )
+
+    def _named(self, seen: Seen, events: Events) -> Events:
+        """With names for the places of drops, when the probe or its reply was dropped: reading them takes time."""
+        for direction in ("request", "reply"):
+            walk = walk_of(self.topology, self.places, seen, direction)
+            device = walk[0].device if walk else None
+            if device and drop_in(trail_of([place.sighting for place in walk], device.name, events), 0):
+                return named(events)
+        return events
 
     def _decided(
         self, query: Query, questioner: Questioner, known: dict[Query, tuple[Decision, ...]]
@@ -235,6 +246,16 @@ def _round_trip(seen: Seen, source: NetnsId) -> int | None:
     return max(back) - min(sent) if sent and back else None
 
 
+def _came_back(seen: Seen, source: NetnsId) -> bool:
+    """Did the target itself answer, as far as the taps saw?"""
+    return any(
+        sighting.direction == "reply"
+        and sighting.device.netns == source
+        and not isinstance(sighting.layers.packet.payload, IcmpError)
+        for sighting in seen.sightings
+    )
+
+
 def _target(order: Order, topology: Topology) -> NetnsId:
     """The namespace that is meant: as named, or the one that holds the address."""
     if order.target is not None:
@@ -247,15 +268,22 @@ def _target(order: Order, topology: Topology) -> NetnsId:
 
 
 def _flow(order: Order, spaces: Spaces, topology: Topology, places: Places) -> Flow:
-    target = order.target_address or _address(order, topology, places, places.target)
-    source = source_address(spaces.descriptor(order.source), target) or _address(order, topology, places, places.source)
+    target = None if order.target is None else _address(order, topology, places, places.target)
+    target = target or order.target_address
+    if target is None:
+        raise _without_address(order, places, places.target)
+    source = source_address(spaces.descriptor(order.source), target)
+    source = source or _address(order, topology, places, places.source)
+    if source is None:
+        raise _without_address(order, places, places.source)
     port = order.port or DEFAULT_PORTS[order.protocol]
     return Flow(protocol=order.protocol, source=source, target=target, port=port)
 
 
-def _address(order: Order, topology: Topology, places: Places, netns: NetnsId) -> IPAddress:
+def _address(order: Order, topology: Topology, places: Places, netns: NetnsId) -> IPAddress | None:
     is_node = netns in (places.source_node, places.target_node)
-    found = own_address(topology.namespaces[netns], order.family, node=is_node)
-    if found is None:
-        raise ConfigError(places.name(netns), f"has no IPv{order.family} address", "give the address itself")
-    return found
+    return own_address(topology.namespaces[netns], order.family, node=is_node)
+
+
+def _without_address(order: Order, places: Places, netns: NetnsId) -> ConfigError:
+    return ConfigError(places.name(netns), f"has no IPv{order.family} address", "give the address itself")

@@ -7,9 +7,10 @@ probe's.  Times are made comparable with the taps': TAI is the wall clock plus w
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
@@ -137,7 +138,7 @@ def open_tracepoints(flow: Flow) -> tuple[EventSource, str]:
 def named(events: Events) -> Events:
     """``events`` with the names of the functions that freed something, for their addresses."""
     wanted = {int(event.place, 16) for event in events.skbs if event.place.startswith(_UNNAMED)}
-    names = _symbols(wanted) if wanted else {}
+    names = _symbols(frozenset(wanted)) if wanted else {}
     return replace(
         events,
         skbs=tuple(
@@ -240,7 +241,8 @@ def _lookup(record: Record, form: Format, offset_ns: int) -> LookupEvent:
     )
 
 
-def _symbols(addresses: Iterable[int]) -> dict[int, str]:
+@lru_cache
+def _symbols(addresses: frozenset[int]) -> dict[int, str]:
     """The function that each address is in, by the kernel's own list; without what it hides from us."""
     best: dict[int, tuple[int, str]] = dict.fromkeys(addresses, (0, ""))
     with suppress(OSError), open("/proc/kallsyms", "rb") as listing:

@@ -85,6 +85,16 @@ def on_the_wire(told: Story) -> None:
     told.leaves_pod().wraps().goes_out().crosses()
 
 
+def at_the_pair_for_the_bridge(told: Story) -> None:
+    sent(told)
+    told.seen(NODE1, "vethp1", "rx", pkttype="otherhost")
+
+
+def at_the_switch(told: Story) -> None:
+    told.leaves_pod().wraps().goes_out()
+    told.seen(SWITCH, "port1", "rx")
+
+
 def at_the_node(told: Story) -> None:
     told.leaves_pod().wraps().goes_out().crosses().comes_in()
 
@@ -137,6 +147,21 @@ CASES: Mapping[str, list[Case]] = {
             instead=(neighbour(NODE2, FAR.pod_ip, None, "cbr0"),),
             repair="ip link set vethp4 up",
             says={"where": "node2"},
+        ),
+        Case(
+            fault="D30",
+            tell=nothing,
+            machine=MACHINE.with_device(NODE1, "vethp1", up=False),
+            repair="ip link set vethp1 up",
+            says={"where": "node1"},
+        ),
+        Case(fault="D30", tell=nothing, machine=MACHINE.with_device(POD1, "eth0", up=False), says={"where": "pod1"}),
+        Case(
+            fault="D60",
+            tell=at_the_switch,
+            machine=MACHINE.with_device(SWITCH, "port2", up=False),
+            repair="ip link set port2 up",
+            says={"where": "switch"},
         ),
     ],
     "no-forwarding": [
@@ -276,6 +301,33 @@ CASES: Mapping[str, list[Case]] = {
             machine=MACHINE.with_device(NODE2, "flannel.1", up=False),
             at=NODE2,
             repair="ip link set flannel.1 up",
+        ),
+    ],
+    "device-down": [
+        Case(
+            fault="D11",
+            tell=at_the_bridge,
+            machine=MACHINE.with_device(NODE1, "flannel.1", up=False),
+            instead=(no_route(NODE1, FAR.pod_ip),),
+            gone=BEYOND_ROUTE,
+            repair="ip link set flannel.1 up",
+        ),
+        Case(
+            fault="D31",
+            tell=unwrapped,
+            machine=MACHINE.with_device(NODE2, "cbr0", up=False),
+            at=NODE2,
+            instead=(no_route(NODE2, FAR.pod_ip),),
+            gone=BEYOND_ROUTE,
+            repair="ip link set cbr0 up",
+        ),
+    ],
+    "not-in-the-bridge": [
+        Case(
+            fault="D28",
+            tell=at_the_pair_for_the_bridge,
+            machine=MACHINE.with_device(NODE1, "vethp1", master=None),
+            repair="ip link set vethp1 master cbr0",
         ),
     ],
     "wrong-inner-mac": [
