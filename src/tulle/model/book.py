@@ -99,10 +99,9 @@ def _looks_wiped(
 
 
 def _differences(before: LeaseBook, after: LeaseBook) -> frozenset[LeaseKey]:
-    """Keys whose lease, or whose being held, differs."""
+    """Keys whose lease differs; one that is held from now on, or no longer, is among them."""
     leases = {key for key, lease in after.leases.items() if before.leases.get(key) != lease}
-    gone = before.leases.keys() - after.leases.keys()
-    return frozenset(leases | gone | (before.held.keys() ^ after.held.keys()))
+    return frozenset(leases | (before.leases.keys() - after.leases.keys()))
 
 
 def _without(mapping: Mapping[LeaseKey, V], key: LeaseKey) -> Mapping[LeaseKey, V]:

@@ -139,8 +139,9 @@ def test_an_absence_in_a_snapshot_is_not_an_absence_of_what_is_garbled_there() -
     assert changed == frozenset()
 
 
-def test_our_own_garbled_lease_is_not_missing() -> None:
-    after, _ = told(book(OWN, A), snapshot(undecodable=(Undecodable(OWN.key, "not JSON"),)))
+@pytest.mark.parametrize("before", [book(OWN, A), book(A)], ids=["it was in the book", "it never was"])
+def test_our_own_garbled_lease_is_not_missing(before: LeaseBook) -> None:
+    after, _ = told(before, snapshot(undecodable=(Undecodable(OWN.key, "not JSON"),)))
     assert after.held == {}
 
 

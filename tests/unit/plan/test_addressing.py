@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.kit.cluster import CONFIG, DUAL, ONLY6, dual_lease, lease
 from tulle.errors import ConfigError, LeaseConflict
-from tulle.model.lease import Lease, NodeId
+from tulle.model.lease import Lease, LeaseKey, NodeId
 from tulle.model.network import IPNetwork, NetworkConfig, SubnetPool
-from tulle.plan.addressing import Claimant, Subnets, choose_subnets, fits, leases_of
+from tulle.plan.addressing import Claimant, Subnets, choose_own, choose_subnets, fits, leases_of
 
 NONE = Subnets(None, None)
 ME = Claimant(node_id=NodeId("me"), public_ip=IPv4Address("192.168.64.12"), public_ip6=IPv6Address("fd64::12"))
@@ -62,6 +62,45 @@ def test_a_lease_is_ours_by_key_or_by_public_address(found: Lease, ours: bool) -
 def test_f09_another_node_at_our_address_is_refused_by_name() -> None:
     with pytest.raises(LeaseConflict, match=r"10\.244\.2\.0-24.*192\.168\.64\.12"):
         leases_of(ME, [lease(2, owner=NodeId("other"))])
+
+
+def test_who_holds_a_lease_by_key_is_not_put_out_by_another_node_at_its_address() -> None:
+    by_key = lease(9, owner=NodeId("me"))
+    assert leases_of(ME, [lease(2, owner=NodeId("other")), by_key]) == [by_key]
+
+
+def before(number: int) -> Subnets:
+    return Subnets(IPv4Network(f"10.244.{number}.0/24"), None)
+
+
+RESERVED = replace(lease(2), subnet=IPv4Network("10.244.7.0/24"), key=LeaseKey("10.244.7.0-24"))
+"""Ours by address, at other subnets than our lease's."""
+
+
+@pytest.mark.parametrize(
+    ("ours", "previous", "taken", "expected"),
+    [
+        pytest.param([RESERVED, lease(2, owner=NodeId("me"))], before(7), (), "10.244.2.0-24", id="our key wins"),
+        pytest.param([lease(2), RESERVED], before(7), (), "10.244.7.0-24", id="then the subnets of the last run"),
+        pytest.param([lease(2)], before(5), (), None, id="also when they are free and another is written for us"),
+        pytest.param([lease(2)], before(5), nets("10.244.5.0/24"), "10.244.2.0-24", id="unless another node has them"),
+        pytest.param([lease(2)], Subnets(IPv4Network("10.9.5.0/24"), None), (), "10.244.2.0-24", id="or do not fit"),
+        pytest.param([lease(2)], NONE, (), "10.244.2.0-24", id="a first start takes what is written for its address"),
+        pytest.param([], NONE, (), None, id="else a new one"),
+    ],
+)
+def test_which_lease_a_node_takes_over(
+    ours: list[Lease], previous: Subnets, taken: Sequence[IPNetwork], expected: str | None
+) -> None:
+    own = choose_own(ME, ours, CONFIG, previous, taken)
+    assert (None if own is None else own.key) == expected
+
+
+def test_with_two_families_the_last_run_counts_whole_or_not_at_all() -> None:
+    taken = [IPv6Network("fd10:244:0:5::/64")]
+    previous = Subnets(IPv4Network("10.244.5.0/24"), IPv6Network("fd10:244:0:5::/64"))
+    assert choose_own(ME, [dual_lease(2)], DUAL, previous, []) is None
+    assert choose_own(ME, [dual_lease(2)], DUAL, previous, taken) == dual_lease(2)
 
 
 def test_our_own_key_comes_before_our_address_and_the_older_before_the_younger() -> None:

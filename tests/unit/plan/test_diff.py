@@ -93,6 +93,11 @@ def test_a_stranger_in_our_place_is_a_conflict_that_names_both() -> None:
     assert plan([ROUTE], [WRONG], {WRONG: Standing.FOREIGN}) == Plan((), (Conflict(ROUTE, WRONG),))
 
 
+def test_somebody_elses_object_that_is_as_wanted_is_no_conflict() -> None:
+    theirs = replace(ROUTE, protocol=3)
+    assert plan([ROUTE], [theirs], {theirs: Standing.FOREIGN}) == Plan()
+
+
 def test_a_stranger_on_our_device_is_reported_and_elsewhere_it_is_not() -> None:
     here = Neighbor(device="flannel.1", ip=IPv4Address("10.244.2.7"), mac=MAC)
     there = Neighbor(device="eth0", ip=IPv4Address("192.168.64.7"), mac=MAC)
@@ -100,10 +105,17 @@ def test_a_stranger_on_our_device_is_reported_and_elsewhere_it_is_not() -> None:
     assert found == Plan(strangers=(here,))
 
 
+def test_what_is_reported_as_a_conflict_is_not_reported_as_a_stranger_too() -> None:
+    theirs = replace(NEIGHBOR, mac=MacAddress("02:00:00:00:00:09"))
+    found = plan([LINK, NEIGHBOR], [LINK, theirs], {theirs: Standing.FOREIGN})
+    assert found == Plan((), (Conflict(NEIGHBOR, theirs),))
+
+
 def test_nothing_is_done_on_a_device_that_somebody_else_holds_the_name_of() -> None:
     bridge = Link(name="flannel.1", kind=BridgeKind())
-    ours_by_shape = replace(NEIGHBOR, mac=MacAddress("02:00:00:00:00:09"))
-    found = plan(WANTED[:-2], [bridge, ours_by_shape], {bridge: Standing.FOREIGN})
+    changed = replace(NEIGHBOR, mac=MacAddress("02:00:00:00:00:09"))
+    unwanted = replace(NEIGHBOR, ip=IPv4Address("10.244.9.0"))
+    found = plan(WANTED[:-2], [bridge, changed, unwanted], {bridge: Standing.FOREIGN})
     assert found.steps == ()
     assert LINK in {conflict.wanted for conflict in found.conflicts}
 
