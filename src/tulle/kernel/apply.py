@@ -4,7 +4,6 @@ Steps keep their order.  Between two batches others may run; a step that the ker
 stops nobody else, except those on a device that could not be made.
 """
 
-import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from tulle.kernel.devices import Devices
 from tulle.kernel.netlink_socket import NetlinkSocket, Overflow
 from tulle.kernel.netns import open_path
 from tulle.kernel.nft import NftEngine
+from tulle.kernel.turn import Turn
 from tulle.model.change import Change, Create, Delete, Outcome, Plan, Step
 from tulle.model.objects import ChainAccept, KernelObject, Link, NftTable, Sysctl, VethKind, VxlanKind
 from tulle.model.state import object_device
@@ -136,6 +136,7 @@ class _Run:
         self._errors: dict[int, KernelError] = {}
         self._not_made: dict[str, KernelError] = {}
         self._batch = Batch()
+        self._turn = Turn()
 
     async def outcomes(self) -> tuple[Outcome, ...]:
         for number, step in enumerate(self._steps):
@@ -153,7 +154,7 @@ class _Run:
             error = await self._applier.alone(step, self._devices)
             if error is not None:
                 self._fail(number, error)
-            await asyncio.sleep(0)
+            await self._turn.rest()
         else:
             await self._enqueue(number, step)
 
@@ -172,7 +173,7 @@ class _Run:
         for number, ack in zip(batch.steps, self._applier.execute(batch.requests), strict=True):
             if ack.errno and number not in self._errors:
                 self._fail(number, KernelError(ack.errno, _named(self._steps[number]), ack.reason))
-        await asyncio.sleep(0)
+        await self._turn.rest()
 
     def _fail(self, number: int, error: KernelError) -> None:
         step = self._steps[number]

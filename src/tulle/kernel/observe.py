@@ -17,6 +17,7 @@ from tulle.errors import DecodeError, KernelError
 from tulle.kernel import decode
 from tulle.kernel.devices import Devices
 from tulle.kernel.netlink_socket import DUMP_TRIES, NetlinkSocket, Overflow
+from tulle.kernel.turn import Turn
 from tulle.model.objects import AddressKey, FdbKey, KernelObject, LinkKey, NeighborKey, ObjectKey, RouteKey
 from tulle.model.state import Scope
 from tulle.wire.netlink import Message, Request
@@ -60,8 +61,9 @@ class Observer:
                 else:
                     objects = view.single(scope)
                     plan = view.dumps(scope)
+                turn = Turn()
                 for dump in plan:
-                    objects += await self._read(dump)
+                    objects += await self._read(dump, turn)
             except Overflow as error:
                 raise KernelError(ENOBUFS, "observation", str(error)) from None
             except DecodeError as error:
@@ -70,25 +72,26 @@ class Observer:
 
     async def _links(self, view: "View") -> list[links.LinkMessage]:
         found = [
-            links.decode_link(message) for message in await self._messages(Dump(links.dump_links(), lambda _: None))
+            links.decode_link(message)
+            for message in await self._messages(Dump(links.dump_links(), lambda _: None), Turn())
         ]
         for link in found:
             view.devices.learn(link)
         return found
 
-    async def _read(self, dump: Dump) -> list[KernelObject]:
+    async def _read(self, dump: Dump, turn: Turn) -> list[KernelObject]:
         found: list[KernelObject] = []
-        messages = await self._messages(dump)
+        messages = await self._messages(dump, turn)
         for start in range(0, len(messages), 512):
             page = messages[start : start + 512]
             found += [obj for message in page if (obj := dump.read(message)) is not None]
-            await asyncio.sleep(0)
+            await turn.rest()
         return found
 
-    async def _messages(self, dump: Dump) -> list[Message]:
+    async def _messages(self, dump: Dump, turn: Turn) -> list[Message]:
         for attempt in range(DUMP_TRIES):
             try:
-                return await self._pages(dump, in_one_go=attempt >= PATIENT_TRIES)
+                return await self._pages(dump, None if attempt >= PATIENT_TRIES else turn)
             except KernelError as error:
                 if error.target_missing:
                     return []  # the device or the table has gone, or the table was never filled
@@ -96,13 +99,14 @@ class Observer:
                     raise
         raise KernelError(EINTR, dump.request.subject, "changes faster than it can be read")
 
-    async def _pages(self, dump: Dump, *, in_one_go: bool) -> list[Message]:
+    async def _pages(self, dump: Dump, turn: Turn | None) -> list[Message]:
+        """``turn`` None: in one go, without letting others run."""
         found: list[Message] = []
         with closing(self._dumps.pages(dump.request)) as pages:
             for page in pages:
                 found += [message for message in page if _carries(message, dump.needles)]
-                if not in_one_go:
-                    await asyncio.sleep(0)
+                if turn is not None:
+                    await turn.rest()
         return found
 
 
