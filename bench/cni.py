@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class Plugin:
 
 
 @contextmanager
-def node(command: tuple[str, ...], folder: Path) -> Iterator[Plugin]:
+def node(command: tuple[str, ...], folder: Path) -> Generator[Plugin]:
     """A node with its agent."""
     words = ("--name", LAB, "--nodes", "1", "--pods", "1", "--json")
     tulle("up", *words)
@@ -91,7 +91,7 @@ def root_of(namespace: Path) -> Path:
 
 
 @contextmanager
-def pods(count: int) -> Iterator[list[str]]:
+def pods(count: int) -> Generator[list[str]]:
     """Empty namespaces."""
     names = [f"bench-{os.getpid()}-{number}" for number in range(count)]
     made: list[str] = []

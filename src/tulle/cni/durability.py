@@ -8,12 +8,17 @@ said in the log, and STATUS tells the runtime until a sync succeeds again.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tulle.cni.files import settle_now
 
 log = logging.getLogger(__name__)
+
+GATHER_S: Final = 0.05
+"""Pods come in crowds, and a disk takes one sync for many."""
 
 
 @dataclass(slots=True)
@@ -26,6 +31,7 @@ class Durability:
     sync: Callable[[Path, Iterable[str]], None] = settle_now
     trouble: str = ""
     _waiting: dict[Path, dict[str, None]] = field(default_factory=dict[Path, dict[str, None]])
+    _hurry: asyncio.Event = field(default_factory=asyncio.Event)
     _work: "asyncio.Task[None] | None" = None
 
     def settle(self, folder: Path, names: Iterable[str]) -> None:
@@ -35,12 +41,16 @@ class Durability:
             self._work = asyncio.create_task(self._sync_all(), name="sync addresses")
 
     async def close(self) -> None:
-        """Sync what waits."""
+        """Sync what waits, at once."""
+        self._hurry.set()
         if self._work is not None:
             await asyncio.gather(self._work, return_exceptions=True)
 
     async def _sync_all(self) -> None:
         while self._waiting:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_S):
+                    await self._hurry.wait()
             batch, self._waiting = self._waiting, {}
             try:
                 for folder, names in batch.items():

@@ -109,25 +109,24 @@ class Files:
         self.changed[name] = None
         return True
 
-    def replace(self, name: str, content: bytes) -> None:
-        """Make or replace a file."""
+    def replace(self, name: str, content: bytes, *, hint: bool = False) -> None:
+        """Make or replace a file; a hint may be lost with the power."""
         self._write(BESIDE, content, os.O_TRUNC)
         self._before("rename")
         os.rename(BESIDE, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        self.changed[name] = None
+        if not hint:
+            self.changed[name] = None
 
     def append(self, name: str, content: bytes) -> None:
-        """Add to a file's end; what a crash cuts short is for the reader to pass over."""
+        """Add a hint to a file's end; what a crash cuts short is for the reader to pass over."""
         self._write(name, content, os.O_APPEND)
-        self.changed[name] = None
 
     def remove(self, name: str) -> None:
         """Remove a file; that it is not there is success."""
         self._before("unlink")
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._folder)
-            self.changed.pop(name, None)
-            self.changed["."] = None
+            self.changed[name] = None
 
     def _write(self, name: str, content: bytes, how: int) -> None:
         self._before("open")

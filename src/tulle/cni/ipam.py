@@ -75,7 +75,7 @@ class Addresses:
                     break
                 self._refresh(files)  # a process that does not know the lock was faster
             for number, interface in enumerate(chosen):
-                files.replace(f"last_reserved_ip.{number}", str(interface.ip).encode())
+                files.replace(f"last_reserved_ip.{number}", str(interface.ip).encode(), hint=True)
             return chosen
 
     def release(self, owner: Owner) -> tuple[IPAddress, ...]:
@@ -204,7 +204,7 @@ class Addresses:
             return
         if self._released_size + len(lines) > RELEASED_LIMIT:
             lines = "".join(f"{name}\n" for name in self._released if name not in self._held).encode()
-            files.replace(RELEASED, lines)
+            files.replace(RELEASED, lines, hint=True)
             self._released_size = len(lines)
         else:
             files.append(RELEASED, lines)
