@@ -20,6 +20,7 @@ from tulle.model.lease import Departure, Gone, NodeId, Put
 from tulle.store.open import open_store
 from tulle.store.ports import Store
 from tulle.wire.network_config import decode_network_config
+from tulle.wire.subnet_env import SubnetEnv
 
 pytestmark = NEEDS_ETCD
 
@@ -192,7 +193,7 @@ def keeper(store: Store, node: str) -> LeaseKeeper:
     )
 
 
-def offer(config: bytes, number: int) -> Offer:
+def offer(config: bytes, number: int, previous: SubnetEnv | None = None) -> Offer:
     mine = lease(number)
     return Offer(
         config=decode_network_config(config),
@@ -200,6 +201,7 @@ def offer(config: bytes, number: int) -> Offer:
         public_ip6=None,
         vtep_mac=mine.vtep_mac,
         vtep_mac6=None,
+        previous=previous,
     )
 
 
@@ -237,3 +239,31 @@ def test_a_reservation_made_with_etcdctl_pins_the_subnet(server: Etcd) -> None:
 
     told(server, story)
     assert server.get(f"subnets/{key(200)}") == MINE
+
+
+def test_a_node_that_was_a_flanneld_takes_its_lease_over(server: Etcd) -> None:
+    async def story(store: Store) -> None:
+        await asyncio.to_thread(flannel_writes, server, 44, MINE)
+        before = await store.snapshot()
+        held = await keeper(store, "first").acquire(offer(CONFIG, 1, subnet_env(44)))
+        assert (held.key, held.created) == (key(44), before.leases[0].created)
+
+    told(server, story)
+    assert server.get(f"subnets/{key(44)}") == MINE
+
+
+def test_a_lease_that_somebody_wrote_with_our_address_does_not_move_a_node_that_restarts(server: Etcd) -> None:
+    async def story(store: Store) -> None:
+        await asyncio.to_thread(flannel_writes, server, 99, MINE)
+        held = await keeper(store, "first").acquire(offer(CONFIG, 1, subnet_env(44)))
+        assert held.key == key(44)
+        again = await keeper(store, "first").acquire(offer(CONFIG, 1, None))
+        assert again.key == key(44), "by its key, also without subnet.env"
+
+    told(server, story)
+
+
+def subnet_env(number: int) -> SubnetEnv:
+    subnet = lease(number).subnet
+    assert subnet is not None
+    return SubnetEnv.of(network=None, subnet=subnet, network6=None, subnet6=None, mtu=1450, ip_masq=False)

@@ -18,7 +18,7 @@ from tulle.agent.identity import Identity
 from tulle.errors import ConfigError, DecodeError, LeaseConflict, LeaseLost, StoreUnavailable
 from tulle.model.lease import Garbled, Gone, Lease, LeaseEvent, Put, Snapshot
 from tulle.model.network import IPNetwork, MacAddress, NetworkConfig
-from tulle.plan.addressing import Claimant, Subnets, choose_subnets, fits, leases_of
+from tulle.plan.addressing import Claimant, Subnets, choose_own, choose_subnets, fits, leases_of
 from tulle.seams import Clock, Random
 from tulle.store.ports import Claims, Directory, Grant
 from tulle.wire.leases import lease_key, parse_lease_key
@@ -95,7 +95,7 @@ class LeaseKeeper:
         return deadline_ns is None or self._clock.boottime_ns() >= deadline_ns
 
     async def acquire(self, offer: Offer) -> Lease:
-        """Take a lease: our own again, a reservation for us, the subnets of the last run, or free ones.
+        """Take a lease: our own again, the subnets of the last run, a reservation for us, or free ones.
 
         A lost race is run again on a fresh snapshot, a bounded number of times.  Raises
         LeaseConflict (another live node has our public address, or every race was lost),
@@ -194,27 +194,31 @@ class LeaseKeeper:
             snapshot = await self._directory.snapshot()
             ours = leases_of(claimant, snapshot.leases)
             try:
-                return await self._claim(offer, preferred, snapshot, ours)
+                return await self._claim(claimant, offer, preferred, snapshot, ours)
             except LeaseConflict as error:
                 lost_race = error
         assert lost_race is not None
         raise lost_race
 
-    async def _claim(self, offer: Offer, preferred: Subnets, snapshot: Snapshot, ours: list[Lease]) -> Grant:
+    async def _claim(
+        self, claimant: Claimant, offer: Offer, preferred: Subnets, snapshot: Snapshot, ours: list[Lease]
+    ) -> Grant:
         """One attempt.  Raises LeaseConflict: the store has changed since ``snapshot``.
 
         Leases of ours that do not fit the configuration any more are given back first, so that
         their subnets are free for us; reservations and a flanneld's stay.
         """
-        fitting = next((lease for lease in ours if fits(lease, offer.config)), None)
-        stale = [lease for lease in ours if lease is not fitting and lease.owner == self._identity.node_id]
+        mine = [lease for lease in ours if lease.owner == claimant.node_id]
+        kept = next((lease for lease in mine if fits(lease, offer.config)), None)
+        stale = [lease for lease in mine if lease is not kept]
         for lease in stale:
             await self._claims.release(Grant(lease=lease, revision=snapshot.revision, sent_at_ns=0, ttl_s=0.0))
-        if fitting is not None:
-            wanted = self._lease(offer, Subnets(fitting.subnet, fitting.subnet6))
-            return await self._claims.take_over(wanted, snapshot.revision, self._ttl_s)
         taken = [net for lease in snapshot.leases if lease not in stale for net in lease.subnets]
         taken += [net for entry in snapshot.undecodable for net in _subnets(entry.key)]
+        own = choose_own(claimant, ours, offer.config, preferred, taken)
+        if own is not None:
+            wanted = self._lease(offer, Subnets(own.subnet, own.subnet6))
+            return await self._claims.take_over(wanted, snapshot.revision, self._ttl_s)
         expired = [net for key in snapshot.expired for net in _subnets(key)]
         subnets = choose_subnets(offer.config, taken, expired, preferred, self._random.below)
         return await self._claims.create(self._lease(offer, subnets), self._ttl_s)

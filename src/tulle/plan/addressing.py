@@ -1,8 +1,9 @@
 """Which subnets a node asks for: pure choices over what the store shows.
 
-flannel's order: the lease that is ours already, by public address; the subnets of the last run;
-else a free one at random.  Subnets whose lease expired lately come last, so that a node that was
-cut off does not find its pods' addresses elsewhere when it returns.
+In this order: the lease that carries our key; the subnets of the last run; only a node that has
+neither takes a lease or reservation for its public address, which anybody may have written; else
+a free one at random.  Subnets whose lease expired lately come last, so that a node that was cut
+off does not find its pods' addresses elsewhere when it returns.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -43,15 +44,30 @@ class Subnets:
 def leases_of(claimant: Claimant, leases: Iterable[Lease]) -> list[Lease]:
     """The leases that are ours: by node key first, by public address next (reservations, and flanneld's).
 
-    Raises LeaseConflict: another live node is reached at our public address.
+    Raises LeaseConflict: another live node is reached at our public address, and no lease is ours by key.
     """
     ours = [lease for lease in leases if lease.owner == claimant.node_id or claimant.is_reached_like(lease)]
-    for lease in ours:
-        if lease.owner not in {None, claimant.node_id}:
-            where = claimant.public_ip or claimant.public_ip6
-            advice = "give one of them another, or delete that lease if its node is gone"
-            raise LeaseConflict(lease.key, f"another node is reached at our public address {where}: {advice}")
-    return sorted(ours, key=lambda lease: (lease.owner != claimant.node_id, lease.created))
+    strange = [lease for lease in ours if lease.owner not in {None, claimant.node_id}]
+    if strange and not any(lease.owner == claimant.node_id for lease in ours):
+        where = claimant.public_ip or claimant.public_ip6
+        advice = "give one of them another, or delete that lease if its node is gone"
+        raise LeaseConflict(strange[0].key, f"another node is reached at our public address {where}: {advice}")
+    mine = [lease for lease in ours if lease not in strange]
+    return sorted(mine, key=lambda lease: (lease.owner != claimant.node_id, lease.created))
+
+
+def choose_own(
+    claimant: Claimant, ours: Iterable[Lease], config: NetworkConfig, previous: Subnets, taken: Sequence[IPNetwork]
+) -> Lease | None:
+    """Which of our leases to take over; None: create one, at ``previous`` where that is free."""
+    fitting = [lease for lease in ours if fits(lease, config)]
+    by_key = [lease for lease in fitting if lease.owner == claimant.node_id]
+    as_before = [lease for lease in fitting if Subnets(lease.subnet, lease.subnet6) == previous]
+    if by_key or as_before:
+        return (by_key or as_before)[0]
+    if _is_free(previous, config, taken):
+        return None
+    return fitting[0] if fitting else None
 
 
 def fits(lease: Lease, config: NetworkConfig) -> bool:
@@ -107,6 +123,14 @@ def _in_pool(subnet: IPNetwork | None, pool: SubnetPool | None) -> bool:
         return subnet is None and pool is None
     inside = int(pool.first.network_address) <= int(subnet.network_address) <= int(pool.last.network_address)
     return inside and subnet.version == pool.network.version and subnet.prefixlen == pool.subnet_len
+
+
+def _is_free(subnets: Subnets, config: NetworkConfig, taken: Sequence[IPNetwork]) -> bool:
+    families = ((subnets.four, config.pool4), (subnets.six, config.pool6))
+    return all(
+        _in_pool(subnet, pool) and (subnet is None or pool is None or not _covers(taken, subnet, pool))
+        for subnet, pool in families
+    )
 
 
 def _covers(taken: Iterable[IPNetwork], subnet: IPNetwork, pool: SubnetPool) -> bool:
