@@ -1,9 +1,9 @@
 """A journey in few lines: the verdict, the arrow line (``-1``), the one-line answer (``-q``)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from tulle.render.walk_text import Line, wrap
-from tulle.render.walk_times import duration, legs, microseconds
+from tulle.render.walk_text import Line, flow, wrap
+from tulle.render.walk_times import duration, legs
 from tulle.render.walk_words import say
 from tulle.trace.journey import Direction, Hop, Journey
 
@@ -19,63 +19,81 @@ def _place(hop: Hop) -> tuple[str, str, str]:
 
 
 def arrow_lines(journey: Journey, direction: Direction, lang: str, columns: int) -> list[Line]:
-    """``reply: pod4 eth0 → vethp4 → 2 cbr0 → … (6.9 µs)``, wrapped; a double arrow is the tunnel."""
+    """``reply: 1 pod4 eth0 → root vethp4 → 2 cbr0 → … (6.9 µs)``, wrapped at arrows; a double arrow is the tunnel."""
     hops = journey.walk(direction)
     if not hops:
         return []
-    text = f"{say('reply', lang)}: " if direction == "reply" else ""
-    text += "".join(_arrow(hops, at) for at in range(len(hops)))
-    total = legs(hops)[-1].total_ns if legs(hops) else 0
-    return [
-        Line(("" if at == 0 else "   ") + piece)
-        for at, piece in enumerate(wrap(f"{text} ({duration(total)})", columns - 3))
-    ]
+    known = legs(hops)
+    pieces = [_place_in_line(hops, at) + _link(hops, at) for at in range(len(hops))]
+    if direction == "reply":
+        pieces[0] = f"{say('reply', lang)}{say('colon', lang)}{pieces[0]}"
+    pieces.append(f"({duration(known[-1].total_ns if known else None)})")
+    return [Line(("" if at == 0 else "   ") + piece) for at, piece in enumerate(flow(pieces, columns - 3))]
 
 
-def _arrow(hops: tuple[Hop, ...], at: int) -> str:
+def _place_in_line(hops: Sequence[Hop], at: int) -> str:
+    """Step, device, and the namespace when it is another than before; what only decided is in brackets."""
     hop, before = hops[at], hops[at - 1] if at else None
-    name = f"{hop.step} " if hop.step else ""
-    where = f"{hop.netns} " if before is None or before.netns != hop.netns or before.node != hop.node else ""
-    link = "" if before is None else " ⇒ " if hop.outer is not None and before.outer is not None else " → "
-    if hop.kind == "wire":
-        return f"{link}{name}(?)"
-    if hop.kind == "decision":
-        return f"{link}{name}[{where}{hop.dev or '✘'}]"
-    return f"{link}{name}{where}{hop.dev}"
+    step = f"{hop.step} " if hop.step else ""
+    is_new = before is None or (before.netns, before.node) != (hop.netns, hop.node)
+    where = f"{hop.netns} " if is_new and hop.netns else ""
+    match hop.kind:
+        case "wire":
+            return f"{step}(?)"
+        case "decision":
+            return f"{step}[{where}{hop.dev or '✘'}]"
+        case _:
+            return f"{step}{where}{hop.dev}"
 
 
-def verdict_lines(journey: Journey, lang: str, columns: int) -> list[Line]:
+def _link(hops: Sequence[Hop], at: int) -> str:
+    """The arrow to the next hop."""
+    if at + 1 == len(hops):
+        return " "
+    return " ⇒ " if hops[at].outer is not None and hops[at + 1].outer is not None else " → "
+
+
+def verdict_lines(journey: Journey, lang: str, columns: int, *, with_drop: bool = True) -> list[Line]:
     """How it ended, in one sentence or two."""
-    good = journey.verdict.status == "delivered"
-    sentence = f"✔ {_delivered(journey, lang)}" if good else f"✘ {_failed(journey, lang)}"
-    lines = [*wrap(sentence, columns), *(wrap(f"  {_slowest(journey, lang)}", columns) if good else [])]
-    return [Line(line, "good" if good else "bad") for line in lines if line.strip()]
+    if journey.verdict.status == "delivered":
+        slowest = _slowest(journey, lang)
+        rest = [f"  {piece}" for piece in wrap(slowest, columns - 2)] if slowest else []
+        lines = [*_hanging(f"✔ {_delivered(journey, lang)}", columns), *rest]
+        return [Line(line, "good") for line in lines]
+    return [Line(line, "bad") for line in _hanging(f"✘ {_failed(journey, lang, with_drop=with_drop)}", columns)]
+
+
+def _hanging(text: str, columns: int) -> list[str]:
+    first, *rest = wrap(text, columns - 2)
+    return [first, *(f"  {piece}" for piece in rest)]
 
 
 def one_line(journey: Journey, lang: str) -> list[Line]:
     """``-q``: who to whom, and how it ended."""
     good = journey.verdict.status == "delivered"
     ends = f"{journey.source.pod} → {journey.target.pod}"
-    text = f"✔ {ends}: {_delivered(journey, lang)}" if good else f"✘ {ends}: {_failed(journey, lang)}"
+    text = f"✔ {ends}: {_delivered(journey, lang)}" if good else f"✘ {ends}: {_failed(journey, lang, with_drop=True)}"
     return [Line(text, "good" if good else "bad")]
 
 
 def _delivered(journey: Journey, lang: str) -> str:
     request, reply = journey.sightings("request"), journey.sightings("reply")
-    text = say("arrived", lang, time=duration(one_way_ns(request)), n=len(request))
-    stop = "。" if lang == "zh" else "."
+    parts = [say("arrived", lang, time=duration(one_way_ns(request)), n=len(request))]
     if journey.verdict.icmp:
-        text += "; " + say("reply.icmp", lang, icmp=journey.verdict.icmp)
+        parts.append(say("reply.icmp", lang, icmp=journey.verdict.icmp))
     elif reply:
-        text += ("；" if lang == "zh" else "; ") + say(
-            "reply.same" if same_way(journey) else "reply.other", lang, n=len(reply)
-        )
+        parts.append(say("reply.same" if same_way(journey) else "reply.other", lang, n=len(reply)))
+    sentences = [say("semicolon", lang).join(parts), *_round_trip(journey, lang)]
+    gap = "" if lang == "zh" else " "
+    return gap.join(sentence + say("stop", lang) for sentence in sentences)
+
+
+def _round_trip(journey: Journey, lang: str) -> Iterable[str]:
     traced, plain = journey.overhead.rtt_traced_ns, journey.overhead.rtt_plain_ns
     if traced is not None and plain is not None:
-        text += stop + " " + say("rtt", lang, traced=duration(traced), plain=duration(plain))
+        yield say("rtt", lang, traced=duration(traced), plain=duration(plain))
     elif traced is not None:
-        text += stop + " " + say("rtt.traced", lang, traced=duration(traced))
-    return text + stop
+        yield say("rtt.traced", lang, traced=duration(traced))
 
 
 def one_way_ns(hops: tuple[Hop, ...]) -> int | None:
@@ -84,17 +102,18 @@ def one_way_ns(hops: tuple[Hop, ...]) -> int | None:
 
 
 def _slowest(journey: Journey, lang: str) -> str:
+    """The two longest legs that were measured; an upper bound is not a measurement."""
     timed = [leg for leg in legs(journey.walk("request")) if leg.ns is not None and not leg.bound]
     worst = sorted(timed, key=lambda leg: -(leg.ns or 0))[:2]
-    parts = [f"{leg.hop.step or leg.hop.netns} {leg.hop.dev} {microseconds(leg.ns or 0)} µs" for leg in worst]
-    return f"{say('slowest', lang)}: {', '.join(parts)}" if parts else ""
+    parts = [f"{leg.hop.step or leg.hop.netns} {leg.hop.dev} {duration(leg.ns)}" for leg in worst]
+    return f"{say('slowest', lang)}{say('colon', lang)}{say('list', lang).join(parts)}" if parts else ""
 
 
-def _failed(journey: Journey, lang: str) -> str:
-    return "; ".join(_failed_parts(journey, lang))
+def _failed(journey: Journey, lang: str, *, with_drop: bool) -> str:
+    return say("semicolon", lang).join(_failed_parts(journey, lang, with_drop=with_drop))
 
 
-def _failed_parts(journey: Journey, lang: str) -> Iterable[str]:
+def _failed_parts(journey: Journey, lang: str, *, with_drop: bool) -> Iterable[str]:
     verdict = journey.verdict
     reached = {"step": verdict.stopped_at or "-", "place": verdict.stopped_on}
     if verdict.status == "no-reply":
@@ -103,7 +122,7 @@ def _failed_parts(journey: Journey, lang: str) -> Iterable[str]:
     else:
         start = not journey.sightings("request")
         yield say("lost.start", lang, pod=journey.source.pod) if start else say("lost", lang, **reached)
-    if verdict.drop is not None:
+    if verdict.drop is not None and with_drop:
         yield say("dropped", lang, place=verdict.drop.place or "?", reason=verdict.drop.reason)
     if verdict.note:
         yield say("sent.error", lang, error=verdict.note)

@@ -3,47 +3,34 @@
 Where a fact is missing, the sentence that does without it is chosen, never one with a hole.
 """
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
 from tulle.render.walk_words import say
 from tulle.trace.journey import End, Hop, Journey, Reason
 
 
 def what_happened(journey: Journey, hop: Hop, lang: str) -> str:
     """One sentence for ``hop``; what NAT changed is added to it."""
-    text = _sentence(journey, hop, lang)
-    rewritten = [change for change in hop.diff if change.startswith(("src ", "dst "))]
-    return " · ".join([text, *(say("rewritten", lang, change=change) for change in rewritten)])
+    return " · ".join([_sentence(journey, hop, lang), *_rewritten(hop, lang)])
+
+
+def _rewritten(hop: Hop, lang: str) -> Iterable[str]:
+    for change in hop.diff:
+        field, _, values = change.partition(" ")
+        if field in ("src", "dst"):
+            yield say(f"rewritten.{field}", lang, change=values)
 
 
 def _sentence(journey: Journey, hop: Hop, lang: str) -> str:
-    if hop.kind == "wire":
-        return say("hop.wire", lang)
-    if hop.kind == "decision":
-        return _decision(hop, lang)
-    match hop.step:
-        case "1":
-            return _leaves(journey, hop, lang)
-        case "2":
-            return _bridge(hop, lang)
-        case "3b":
-            return _wraps(hop, lang)
-        case "3c":
-            return _goes_out(journey, hop, lang)
-        case "4":
-            return say("hop.4" if hop.outer else "hop.4.plain", lang)
-        case "5":
-            return say("hop.5", lang, node=_far_end(journey, hop).node)
-        case "6a":
-            return _arrives(journey, hop, lang)
-        case "6b":
-            return _unwraps(journey, hop, lang)
-        case "6c":
-            return _decision(hop, lang) if hop.reason("route") else say("hop.tx", lang)
-        case "7":
-            return _delivers(journey, hop, lang)
-        case "8":
-            return _accepted(journey, hop, lang)
+    match hop.kind:
+        case "wire":
+            return say("hop.wire", lang)
+        case "decision":
+            return _decision(hop, lang)
         case _:
-            return _passing(hop, lang)
+            tell = _TELLERS.get(hop.step, _passing)
+            return tell(journey, hop, lang)
 
 
 def _far_end(journey: Journey, hop: Hop) -> End:
@@ -62,7 +49,7 @@ def _leaves(journey: Journey, hop: Hop, lang: str) -> str:
     return say("hop.1", lang, pod=pod, dst=hop.inner.dst if hop.inner else "", mac=mac)
 
 
-def _bridge(hop: Hop, lang: str) -> str:
+def _bridge(_: Journey, hop: Hop, lang: str) -> str:
     link = hop.reason("link")
     return say("hop.2" if link is None or link.found else "hop.2.other", lang, dev=hop.dev)
 
@@ -73,8 +60,7 @@ def _decision(hop: Hop, lang: str) -> str:
         return _switched(entry, lang)
     if not route.found:
         return say("hop.noroute", lang, text=route.text)
-    ttl = next((change for change in hop.diff if change.startswith("ttl ")), "")
-    return say("hop.route", lang, text=route.text) + (f"  {ttl}" if ttl else "")
+    return route.text
 
 
 def _switched(entry: Reason | None, lang: str) -> str:
@@ -83,7 +69,7 @@ def _switched(entry: Reason | None, lang: str) -> str:
     return say("hop.2.fdb", lang, mac=entry.facts.get("mac", ""), port=entry.facts.get("port", ""))
 
 
-def _wraps(hop: Hop, lang: str) -> str:
+def _wraps(_: Journey, hop: Hop, lang: str) -> str:
     neigh, fdb = hop.reason("neigh"), hop.reason("fdb")
     if neigh is None:
         return say("hop.3b.bare", lang)
@@ -103,11 +89,22 @@ def _goes_out(journey: Journey, hop: Hop, lang: str) -> str:
     return say("hop.3c", lang, sport=hop.outer.udp[0], dport=hop.outer.udp[1], more=more)
 
 
+def _crosses(_: Journey, hop: Hop, lang: str) -> str:
+    if hop.outer is not None or hop.inner is None:
+        return say("hop.4", lang)
+    return say("hop.4.plain", lang, src=hop.inner.src, dst=hop.inner.dst)
+
+
+def _carried(journey: Journey, hop: Hop, lang: str) -> str:
+    return say("hop.5", lang, node=_far_end(journey, hop).node)
+
+
 def _arrives(journey: Journey, hop: Hop, lang: str) -> str:
     link = hop.reason("link")
     if link is None or "port" not in link.facts:
         is_end = _far_end(journey, hop).role == "node" and hop.pkttype == "host"
-        return say("hop.target", lang, pod=_far_end(journey, hop).pod) if is_end else say("hop.6a.plain", lang)
+        name = _end_of_walk(journey, hop) if is_end else "hop.6a.plain"
+        return say(name, lang, pod=_far_end(journey, hop).pod)
     return say(
         "hop.6a" if link.found else "hop.6a.nobody", lang, port=link.facts["port"], dev=link.facts.get("dev", "")
     )
@@ -121,11 +118,15 @@ def _unwraps(journey: Journey, hop: Hop, lang: str) -> str:
     return say("hop.6b", lang, vni=vni or (journey.overlay.vni if journey.overlay else ""))
 
 
+def _routes_down(_: Journey, hop: Hop, lang: str) -> str:
+    return _decision(hop, lang) if hop.reason("route") else say("hop.tx", lang)
+
+
 def _delivers(journey: Journey, hop: Hop, lang: str) -> str:
     neigh, entry = hop.reason("neigh"), hop.reason("bridge-fdb")
     if neigh is None or not neigh.found:
         return say("hop.7.bare", lang, pod=_far_end(journey, hop).pod)
-    facts = {name: neigh.facts.get(name, "") for name in ("ip", "mac", "state")}
+    facts = {name: neigh.facts.get(name, "") for name in ("ip", "mac")}
     if entry is not None and entry.found:
         return say("hop.7", lang, **facts, port=entry.facts.get("port", ""))
     return say("hop.7.routed", lang, **facts, dev=hop.dev)
@@ -134,10 +135,19 @@ def _delivers(journey: Journey, hop: Hop, lang: str) -> str:
 def _accepted(journey: Journey, hop: Hop, lang: str) -> str:
     if hop.pkttype == "otherhost":
         return say("hop.8.other", lang, mac=hop.inner.dmac if hop.inner else "")
-    return say("hop.8", lang, pod=_far_end(journey, hop).pod)
+    return say(_end_of_walk(journey, hop), lang, pod=_far_end(journey, hop).pod)
 
 
-def _passing(hop: Hop, lang: str) -> str:
+def _end_of_walk(journey: Journey, hop: Hop) -> str:
+    """Accepted only with proof: an answer that left, or the whole round trip."""
+    verdict = journey.verdict
+    if verdict.drop is not None and verdict.direction == hop.direction:
+        return "hop.8.dropped"
+    answered = hop.direction == "request" and bool(journey.sightings("reply"))
+    return "hop.8" if answered or verdict.status == "delivered" else "hop.8.reached"
+
+
+def _passing(_: Journey, hop: Hop, lang: str) -> str:
     link = hop.reason("link")
     if hop.kind == "veth" and hop.dir == "rx":
         master = link.facts.get("master") if link else None
@@ -145,3 +155,18 @@ def _passing(hop: Hop, lang: str) -> str:
     if hop.node == "underlay":
         return say("hop.underlay", lang)
     return say("hop.rx" if hop.dir == "rx" else "hop.tx", lang)
+
+
+_TELLERS: Final[Mapping[str, Callable[[Journey, Hop, str], str]]] = {
+    "1": _leaves,
+    "2": _bridge,
+    "3b": _wraps,
+    "3c": _goes_out,
+    "4": _crosses,
+    "5": _carried,
+    "6a": _arrives,
+    "6b": _unwraps,
+    "6c": _routes_down,
+    "7": _delivers,
+    "8": _accepted,
+}

@@ -1,57 +1,91 @@
 """Many probes of one path (``--count``): median, p95 and loss for each leg.  Never a mean: one outlier would own it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from tulle.render.walk_text import Line, fit, right
+from tulle.render.walk_text import Line, fit, right, width
 from tulle.render.walk_times import legs, microseconds
 from tulle.render.walk_words import say
-from tulle.trace.journey import Hop, Journey
+from tulle.trace.journey import Direction, Hop, Journey
 
-_Key = tuple[str, str, str, str, str, str]
+_NUMBER = 9
+_LONGEST_PLACE = 32
+
+
+@dataclass(slots=True)
+class _Leg:
+    """One place over all probes.  ``bound``: of some the time was only an upper bound."""
+
+    hop: Hop
+    seen: int = 0
+    times_ns: list[int] = field(default_factory=list[int])
+    bound: bool = False
+
+    @property
+    def place(self) -> str:
+        return f"{self.hop.netns} {self.hop.dev}"
 
 
 def render_series(journeys: Sequence[Journey], lang: str) -> list[Line]:
     """One row per place in the order of the first whole walk; a place that some probes never reached shows it."""
     lost = sum(journey.verdict.status != "delivered" for journey in journeys)
     share = f"{100 * lost / len(journeys):.1f} %"
-    head = say("series", lang, n=len(journeys), lost=lost, share=share)
-    lines = [Line(head, "bad" if lost else "good"), Line(say("series.head", lang, n=len(journeys)))]
-    times = _times(journeys)
-    lines.append(_row("", say("step", lang), say("at", lang), say("median", lang), say("p95", lang), say("seen", lang)))
-    for key in _order(journeys):
-        direction, step, _, netns, dev, _ = key
-        own = times[key]
-        median, p95 = _quantile(own[1], 0.5), _quantile(own[1], 0.95)
-        mark = "→" if direction == "request" else "←"
-        lines.append(_row(mark, step, f"{netns} {dev}", ("≤" if own[2] else "") + median, p95, str(own[0])))
-    return lines
+    found = _legs(journeys)
+    place = min(_LONGEST_PLACE, max((width(leg.place) for leg in found), default=0)) + 1
+    return [
+        Line(say("series", lang, n=len(journeys), lost=lost, share=share), "bad" if lost else "good"),
+        Line(say("series.head", lang, n=len(journeys))),
+        _head(place, lang),
+        *(_row(leg, len(journeys), place) for leg in found),
+        *_round_trips(journeys, place, lang),
+    ]
 
 
-def _row(mark: str, step: str, place: str, median: str, p95: str, seen: str) -> Line:
-    return Line(f"{fit(mark, 2)}{fit(step, 5)}{fit(place, 26)}{right(median, 9)}{right(p95, 9)}{right(seen, 8)}")
+def _head(place: int, lang: str) -> Line:
+    numbers = (say("median", lang), say("p95", lang), say("seen", lang), say("series.loss", lang))
+    return Line(_cells("", say("step", lang), say("at", lang), numbers, place), "dim")
 
 
-def _key(hop: Hop) -> _Key:
-    return hop.direction, hop.step, hop.node, hop.netns, hop.dev, hop.dir
+def _row(leg: _Leg, probes: int, place: int) -> Line:
+    mark = "→" if leg.hop.direction == "request" else "←"
+    missing = probes - leg.seen
+    median = ("≤" if leg.bound and leg.times_ns else "") + _quantile(leg.times_ns, 0.5)
+    numbers = (median, _quantile(leg.times_ns, 0.95), str(leg.seen), str(missing) if missing else "")
+    return Line(_cells(mark, leg.hop.step, leg.place, numbers, place), "bad" if missing else "plain")
 
 
-def _order(journeys: Sequence[Journey]) -> list[_Key]:
-    longest = max(journeys, key=lambda journey: sum(hop.n is not None for hop in journey.hops))
-    keys = [_key(hop) for hop in longest.hops if hop.n is not None]
-    rest = (_key(hop) for journey in journeys for hop in journey.hops if hop.n is not None)
-    return list(dict.fromkeys([*keys, *rest]))
+def _round_trips(journeys: Sequence[Journey], place: int, lang: str) -> Iterable[Line]:
+    """What the looking cost stands beside what was seen."""
+    traced = [ns for journey in journeys if (ns := journey.overhead.rtt_traced_ns) is not None]
+    plain = [ns for journey in journeys if (ns := journey.overhead.rtt_plain_ns) is not None]
+    if traced:
+        numbers = (_quantile(traced, 0.5), _quantile(traced, 0.95), str(len(traced)), "")
+        yield Line(_cells("", "", say("series.rtt", lang), numbers, place))
+    if plain:
+        yield Line(_cells("", "", say("series.plain", lang), (_quantile(plain, 0.5), "", "", ""), place))
 
 
-def _times(journeys: Sequence[Journey]) -> dict[_Key, tuple[int, list[int], bool]]:
-    """Per place: how many probes were seen, the legs' times, and whether they are upper bounds."""
-    found: dict[_Key, tuple[int, list[int], bool]] = {}
-    for journey in journeys:
-        for direction in ("request", "reply"):
+def _cells(mark: str, step: str, place: str, numbers: Iterable[str], columns: int) -> str:
+    return fit(mark, 2) + fit(step, 5) + fit(place, columns) + "".join(right(number, _NUMBER) for number in numbers)
+
+
+def _legs(journeys: Sequence[Journey]) -> list[_Leg]:
+    """All places, in the order of the longest walk, request before reply."""
+    found: dict[tuple[str, ...], _Leg] = {}
+    directions: tuple[Direction, ...] = ("request", "reply")
+    longest_first = sorted(journeys, key=lambda journey: -sum(hop.n is not None for hop in journey.hops))
+    for direction in directions:
+        for journey in longest_first:
             for leg in legs(journey.walk(direction)):
-                seen, times, bound = found.get(_key(leg.hop), (0, [], False))
-                more = [leg.ns] if leg.ns is not None else []
-                found[_key(leg.hop)] = seen + 1, times + more, bound or leg.bound
-    return found
+                place = found.setdefault(_key(leg.hop), _Leg(leg.hop))
+                place.seen += 1
+                place.bound = place.bound or leg.bound
+                place.times_ns += [leg.ns] if leg.ns is not None else []
+    return list(found.values())
+
+
+def _key(hop: Hop) -> tuple[str, ...]:
+    return hop.direction, hop.step, hop.node, hop.netns, hop.dev, hop.dir
 
 
 def _quantile(values: Sequence[int], share: float) -> str:

@@ -1,21 +1,26 @@
 """Text that keeps its columns: width of CJK, wrapping, escaping, plain ASCII, colour.
 
 Nothing here knows of packets.  Names come from kernels and stores and may be hostile: every
-line passes ``clean`` before it is printed, and colour is put on afterwards.
+line passes ``clean`` before it is printed, widths are those of the cleaned text, and colour is
+put on afterwards.  A no-break space holds a number and its unit together; it prints as a space.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
-from unicodedata import combining, east_asian_width
+from unicodedata import category, east_asian_width
 
-Style: TypeAlias = Literal["plain", "good", "bad", "dim", "tunnel"]
-_CODES: Final[dict[Style, str]] = {"plain": "", "good": "32", "bad": "31", "dim": "2", "tunnel": "36"}
+Style: TypeAlias = Literal["plain", "bold", "good", "bad", "dim", "tunnel"]
+_CODES: Final[dict[Style, str]] = {"plain": "", "bold": "1", "good": "32", "bad": "31", "dim": "2", "tunnel": "36"}
 _ASCII: Final = str.maketrans(
-    "─│┌┐└┘═║╔╗╚╝┊▶→↔≤✔✘µΣ·…−–≈×",
-    "-|++++=|++++:>>=<+x" + "uS.~--~x",
+    "─│┌┐└┘═║╔╗╚╝┊▶→←⇒↔≤✔✘µΣΔ·…−–≈×",
+    "-|++++=|++++:>><>=<+xuSd.~--~x",
 )
 """One character for one, so that columns stay."""
+NO_BREAK: Final = "\u00a0"
+_WIDE: Final = frozenset("WF")
+_CLOSES: Final = frozenset("，。：；、）！？」』】")
+"""Punctuation that never begins a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +32,38 @@ class Line:
 
 
 def clean(text: str) -> str:
-    """``text`` with everything that could drive a terminal written out: control, format and bidirectional characters."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    """``text`` with whatever could drive a terminal written out: control, format and bidirectional characters."""
+    return "".join(_printable(char) for char in text)
+
+
+def _printable(char: str) -> str:
+    if char == NO_BREAK:
+        return " "
+    return char if char.isprintable() else ascii(char)[1:-1]
 
 
 def width(text: str) -> int:
-    """Columns on a terminal: a CJK character takes two, a combining one none."""
-    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
+    """Columns that the cleaned text takes: a CJK character two, a combining one none."""
+    return sum(_width(char) for char in text)
+
+
+def _width(char: str) -> int:
+    if char == NO_BREAK:
+        return 1
+    if not char.isprintable():
+        return len(ascii(char)) - 2
+    if category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if east_asian_width(char) in _WIDE else 1
 
 
 def fit(text: str, columns: int) -> str:
     """``text`` in exactly ``columns``: padded, or cut with an ellipsis."""
     if width(text) <= columns:
         return text + " " * (columns - width(text))
-    kept = ""
-    for char in text:
-        if width(kept + char) > columns - 1:
-            break
-        kept += char
+    if columns < 1:
+        return ""
+    kept = _head(text, columns - 1)
     return kept + "…" + " " * (columns - 1 - width(kept))
 
 
@@ -54,17 +73,23 @@ def right(text: str, columns: int) -> str:
 
 
 def wrap(text: str, columns: int) -> list[str]:
-    """Lines of at most ``columns``: broken at spaces, between CJK characters, and inside a word only when it alone is too long."""
-    lines, line = [], ""
-    for piece in _pieces(text):
+    """Lines of at most ``columns``: broken at spaces and between CJK characters, inside a word that is too long."""
+    return flow(list(_pieces(text)), columns)
+
+
+def flow(pieces: Sequence[str], columns: int) -> list[str]:
+    """Lines of at most ``columns``, broken between ``pieces`` only, unless one alone is too long."""
+    lines: list[str] = []
+    line = ""
+    for piece in pieces:
         if width((line + piece).rstrip()) <= columns:
             line += piece
             continue
         if line.strip():
             lines.append(line.rstrip())
-        line = piece.lstrip()
-        while width(line) > columns:
-            head = _head(line, columns)
+        line = piece.lstrip(" ")
+        while width(line.rstrip()) > columns:
+            head = _head(line, columns) or line[0]
             lines.append(head)
             line = line[len(head) :]
     return [*lines, line.rstrip()] if line.strip() or not lines else lines
@@ -79,15 +104,15 @@ def _print(line: Line, color: bool, ascii_only: bool) -> str:
     text = clean(line.text).rstrip()
     text = text.translate(_ASCII) if ascii_only else text
     code = _CODES[line.style]
-    return f"\x1b[{code}m{text}\x1b[0m" if color and code else text
+    return f"\x1b[{code}m{text}\x1b[0m" if color and code and text else text
 
 
 def _pieces(text: str) -> Iterable[str]:
-    """Where a line may break: after a space, and after a wide character."""
+    """Where a line may break: after a space, and before a wide character."""
     piece = ""
     for char in text:
-        wide = east_asian_width(char) in "WF"
-        if wide and piece and char not in "，。：；、）":
+        wide = east_asian_width(char) in _WIDE
+        if wide and piece and char not in _CLOSES:
             yield piece
             piece = ""
         piece += char
@@ -99,9 +124,10 @@ def _pieces(text: str) -> Iterable[str]:
 
 
 def _head(text: str, columns: int) -> str:
-    kept = ""
-    for char in text:
-        if width(kept + char) > columns:
-            break
-        kept += char
-    return kept or text[0]
+    """The most characters of ``text`` that fit into ``columns``."""
+    taken = 0
+    for at, char in enumerate(text):
+        taken += _width(char)
+        if taken > columns:
+            return text[:at]
+    return text

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tulle.render.walk_text import NO_BREAK
 from tulle.trace.journey import Hop
 
 
@@ -39,7 +40,7 @@ def microseconds(ns: int) -> str:
 
 
 def leg_text(leg: Leg) -> str:
-    """The leg's own time: ``1.9``, ``≤1.9``, or ``=`` for a stamp that is shared and has no later one; "" for the first."""
+    """The leg's own time: ``1.9``, ``≤1.9``, ``=`` for a shared stamp that no later one bounds; "" for the first."""
     if leg.bound:
         return "=" if leg.ns is None else f"≤{microseconds(leg.ns).lstrip('<')}"
     return "" if leg.ns is None else microseconds(leg.ns)
@@ -54,4 +55,5 @@ def duration(ns: int | None) -> str:
     """A duration in a sentence: ``7.1 µs``, ``1.2 ms``; ``?`` when it was not measured."""
     if ns is None:
         return "?"
-    return f"{ns / 1_000_000:.1f} ms" if ns >= 1_000_000 else f"{ns / 1000:.1f} µs"
+    number, unit = (ns / 1_000_000, "ms") if ns >= 1_000_000 else (ns / 1000, "µs")
+    return f"{number:.1f}{NO_BREAK}{unit}"

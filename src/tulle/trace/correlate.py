@@ -56,9 +56,16 @@ class Findings:
 
 def walk_of(topology: Topology, places: Places, seen: Seen, direction: Direction) -> tuple[Numbered, ...]:
     """The sightings of one direction in order, with their steps: what ``decided.queries`` asks about."""
-    mine = [sighting for sighting in seen.sightings if sighting.direction == direction]
-    kept, _ = without_copies(in_order(mine, topology), topology)
+    kept, _ = _sorted_out(topology, seen, direction)
     return number(kept, topology, places.seen_from(direction))
+
+
+def _sorted_out(
+    topology: Topology, seen: Seen, direction: Direction
+) -> tuple[tuple[Sighting, ...], tuple[Sighting, ...]]:
+    """The walk of one direction in order, and the copies beside it."""
+    mine = [sighting for sighting in seen.sightings if sighting.direction == direction]
+    return without_copies(in_order(mine, topology), topology)
 
 
 def correlate(found: Findings) -> Journey:
@@ -78,8 +85,17 @@ def correlate(found: Findings) -> Journey:
         side=tuple(_sides(found, start)),
         verdict=verdict,
         overhead=found.overhead,
-        notes=found.notes,
+        notes=(*found.notes, *_floods(found)),
     )
+
+
+def _floods(found: Findings) -> Iterable[str]:
+    """A bridge that did not know the port sent copies elsewhere: not hops, but not to be passed over either."""
+    directions: tuple[Direction, ...] = ("request", "reply")
+    copies = [copy for way in directions for copy in _sorted_out(found.topology, found.seen, way)[1] if copy.outgoing]
+    devices = [device.name for copy in copies if (device := found.topology.device(copy.device)) is not None]
+    if devices:
+        yield f"flood:devices={' '.join(dict.fromkeys(devices))}"
 
 
 def _walk(found: Findings, direction: Direction, start_ns: int, first_n: int) -> Walk:

@@ -27,28 +27,38 @@ def without_copies(
 ) -> tuple[tuple[Sighting, ...], tuple[Sighting, ...]]:
     """The walk, and the copies that a bridge flooded out of other ports while it did not know the right one.
 
-    Of several transmissions by ports of one bridge only those that lead into a tapped namespace are the walk.
+    Of several transmissions by ports of one bridge those are the walk that got furthest; what a
+    copy became at the far end of its cable goes with it.
     """
-    copies = tuple(sighting for sighting in sightings if _is_copy(sighting, sightings, topology))
+    flooded = [sighting for sighting in sightings if _is_flooded(sighting, sightings, topology)]
+    ends = {topology.device(sighting.device) for sighting in flooded}
+    beyond = {device.peer for device in ends if device is not None}
+    copies = tuple(s for s in sightings if s in flooded or (not s.outgoing and s.device in beyond))
     return tuple(sighting for sighting in sightings if sighting not in copies), copies
 
 
-def _is_copy(sighting: Sighting, sightings: Sequence[Sighting], topology: Topology) -> bool:
-    if not sighting.outgoing or _leads_on(sighting, topology):
-        return False
+def _is_flooded(sighting: Sighting, sightings: Sequence[Sighting], topology: Topology) -> bool:
     device = topology.device(sighting.device)
-    if device is None or device.master is None:
+    if not sighting.outgoing or device is None or device.master is None:
         return False
+    reached = _reach(sighting, sightings, topology)
     return any(
-        other.outgoing and _leads_on(other, topology) and _master(other, topology) == (device.netns, device.master)
+        other.outgoing
+        and _master(other, topology) == (device.netns, device.master)
+        and _reach(other, sightings, topology) > reached
         for other in sightings
         if other is not sighting
     )
 
 
-def _leads_on(sighting: Sighting, topology: Topology) -> bool:
+def _reach(sighting: Sighting, sightings: Sequence[Sighting], topology: Topology) -> int:
+    """How far it is known to have got: out of sight, to a far end that is known, seen there, accepted there."""
     device = topology.device(sighting.device)
-    return device is not None and topology.peer(device) is not None
+    far = topology.peer(device) if device else None
+    if far is None:
+        return 0
+    seen = [other.capture.pkttype for other in sightings if other.device == far.key and not other.outgoing]
+    return 3 if any(kind != "otherhost" for kind in seen) else 2 if seen else 1
 
 
 def _master(sighting: Sighting, topology: Topology) -> tuple[int, int | None] | None:

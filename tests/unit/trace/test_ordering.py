@@ -6,10 +6,10 @@ from itertools import permutations
 import pytest
 
 from tests.kit.journeys import PORTS, Story, story
-from tests.kit.machines import NODE1, Machine, same_node, two_nodes
+from tests.kit.machines import NODE1, POD4, Machine, same_node, two_nodes
 from tulle.trace.ordering import in_order, without_copies
-from tulle.trace.sightings import Capture, Sighting, recognise
-from tulle.trace.topology import Device, DeviceKey, Namespace, Topology
+from tulle.trace.sightings import Capture, PacketType, Sighting, recognise
+from tulle.trace.topology import Device, DeviceKey, Namespace, NetnsId, Topology
 
 
 def sightings(told: Story, captures: list[Capture] | None = None) -> list[Sighting]:
@@ -61,30 +61,53 @@ def test_a_receive_stamp_that_survives_the_pair_does_not_put_the_far_end_first()
         assert places(told, found)[-2:] == ["root vethp2", "pod2 eth0"]
 
 
-def with_flood(leads_on: bool) -> tuple[Story, Machine]:
-    """pod1 → pod2 on a bridge that did not know the MAC: a third port, whose pod is tapped or not, got a copy."""
+def with_flood(*, far_end: DeviceKey, seen_there: PacketType | None = None) -> tuple[Story, Machine]:
+    """pod1 → pod2 on a bridge that did not know the MAC: a third port, whose cable ends at ``far_end``, got a copy."""
     machine = same_node()
     space = machine.topology.namespaces[NODE1]
-    peer = DeviceKey(machine.target.pod, 2) if leads_on else DeviceKey(space.id, 99)
-    third = Device(netns=NODE1, ifindex=77, name="vethp9", kind="veth", master=3, peer=peer)
+    third = Device(netns=NODE1, ifindex=77, name="vethp9", kind="veth", master=3, peer=far_end)
     spaces = dict(machine.topology.namespaces)
     spaces[NODE1] = Namespace(id=NODE1, name=space.name, devices=(*space.devices, third))
     machine = replace(machine, topology=Topology(spaces))
     told = story(machine).is_switched()
     copy = replace(told.captures[2], device=third.key, t_ns=told.captures[2].t_ns + 10)
     told.captures.append(copy)
+    if seen_there is not None:
+        told.captures.append(replace(copy, device=far_end, pkttype=seen_there))
     return told, machine
 
 
-def test_a_copy_that_a_bridge_flooded_elsewhere_is_not_the_walk() -> None:
-    told, machine = with_flood(leads_on=False)
-    walk, copies = without_copies(in_order(sightings(told), machine.topology), machine.topology)
-    assert places(told, copies) == ["root vethp9"]
-    assert places(told, walk) == ["pod1 eth0", "root vethp1", "root vethp2", "pod2 eth0"]
+OUT_OF_SIGHT, POD4_END = DeviceKey(NetnsId(999), 2), DeviceKey(POD4, 2)
+SWITCHED = ["pod1 eth0", "root vethp1", "root vethp2", "pod2 eth0"]
 
 
-def test_a_copy_into_a_namespace_that_is_tapped_stays_for_nobody_can_tell_which_is_the_walk() -> None:
-    told, machine = with_flood(leads_on=True)
+@pytest.mark.parametrize(
+    ("far_end", "seen_there", "copies"),
+    [
+        pytest.param(OUT_OF_SIGHT, None, ["root vethp9"], id="out of sight"),
+        pytest.param(POD4_END, None, ["root vethp9"], id="to a pod that is known and not tapped"),
+        pytest.param(POD4_END, "otherhost", ["root vethp9", "pod4 eth0"], id="to a tapped pod that it was not for"),
+    ],
+)
+def test_a_copy_that_a_bridge_flooded_elsewhere_is_not_the_walk(
+    far_end: DeviceKey, seen_there: PacketType | None, copies: list[str]
+) -> None:
+    told, machine = with_flood(far_end=far_end, seen_there=seen_there)
+    walk, beside = without_copies(in_order(sightings(told), machine.topology), machine.topology)
+    assert places(told, walk) == SWITCHED
+    assert sorted(places(told, beside)) == sorted(copies)
+    assert told.journey().notes == ("flood:devices=vethp9",)
+
+
+def test_a_copy_that_another_pod_accepted_stays_for_nobody_can_tell_which_is_the_walk() -> None:
+    told, machine = with_flood(far_end=POD4_END, seen_there="host")
+    _, copies = without_copies(in_order(sightings(told), machine.topology), machine.topology)
+    assert copies == ()
+
+
+def test_without_the_right_ports_far_end_every_port_that_leads_on_stays() -> None:
+    told, machine = with_flood(far_end=POD4_END)
+    del told.captures[3]
     _, copies = without_copies(in_order(sightings(told), machine.topology), machine.topology)
     assert copies == ()
 
