@@ -4,11 +4,11 @@ Written down before made, undone when it fails: after a crash at any point a DEL
 """
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Interface, IPv6Interface
 
 from tulle.cni.attach import PodNetwork, attachment, host_device
-from tulle.cni.delete import take_away
+from tulle.cni.delete import release, take_away
 from tulle.cni.ipam import Interfaces
 from tulle.cni.records import Record
 from tulle.cni.site import Site, converge
@@ -65,6 +65,8 @@ def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -
     try:
         return site.addresses(call.conf.name).allocate(call.owner, network.subnets, call.conf.wishes.addresses, journal)
     except OSError as error:
+        with suppress(OSError):  # what it refuses now, DEL or the collection does later
+            release(site, call.conf.name, call.owner)
         raise CniError(
             TRY_AGAIN, f"addresses in {site.networks}", f"the disk takes nothing: {error.strerror or error}"
         ) from error

@@ -18,24 +18,28 @@ from tulle.wire.cni_error import CniError
 
 async def delete(site: Site, call: Invocation) -> bytes:
     """Detach a pod.  Raises KernelError; OSError: the disk keeps what should go."""
-    was_ours = await take_away(site, call.conf.name, call.owner, release=False)
+    was_ours = await _remove_pair(site, call.owner)
     if not was_ours and site.records(call.conf.name).get(call.owner) is None:
         await _remove_inner_end(site, call, site.addresses(call.conf.name).of(call.owner))
-    _release(site, call.conf.name, call.owner)
+    release(site, call.conf.name, call.owner)
     return b""
 
 
-async def take_away(site: Site, network: str, owner: Owner, *, release: bool = True) -> bool:
-    """Remove the pair of ``owner`` and give its addresses back; was there a pair of ours?"""
-    was_there = await site.removal.remove(host_device(*owner), alias_of(owner[0]))
-    if release:
-        _release(site, network, owner)
-    return was_there
+async def take_away(site: Site, network: str, owner: Owner) -> None:
+    """Remove the pair of ``owner`` and give its addresses back.  Raises KernelError, OSError."""
+    await _remove_pair(site, owner)
+    release(site, network, owner)
 
 
-def _release(site: Site, network: str, owner: Owner) -> None:
+def release(site: Site, network: str, owner: Owner) -> None:
+    """Give back the addresses of ``owner``, whose devices are gone.  Raises OSError."""
     site.addresses(network).release(owner)
     site.records(network).remove(owner)
+
+
+async def _remove_pair(site: Site, owner: Owner) -> bool:
+    """Was there a pair of ours?"""
+    return await site.removal.remove(host_device(*owner), alias_of(owner[0]))
 
 
 async def _remove_inner_end(site: Site, call: Invocation, addresses: tuple[IPAddress, ...]) -> None:

@@ -20,7 +20,8 @@ CONTENT_LIMIT: Final = 64 << 10
 LOCK: Final = "lock"
 LOCK_PATIENCE_S: Final = 2.0
 BESIDE: Final = ".new"
-"""Files are written under this name first.  Only the holder of the lock writes: a dead one's is reused."""
+"""Files are written under this name first.  Only the holder of the lock writes: a dead one's is removed,
+never written to, since it may be another name of a file that is in place."""
 
 Settle = Callable[[Path, Iterable[str]], None]
 
@@ -97,21 +98,22 @@ class Files:
 
     def create(self, name: str, content: bytes) -> bool:
         """Make a file that is not there yet; False when it is.  Complete as soon as it can be seen."""
-        self._write(BESIDE, content, os.O_TRUNC)
+        self._write_beside(content)
         try:
             self._before("link")
             os.link(BESIDE, name, src_dir_fd=self._folder, dst_dir_fd=self._folder, follow_symlinks=False)
         except FileExistsError:
             return False
         finally:
-            self._before("unlink")
-            os.unlink(BESIDE, dir_fd=self._folder)
+            with suppress(OSError):  # it is in the way of nobody
+                self._before("unlink")
+                os.unlink(BESIDE, dir_fd=self._folder)
         self.changed[name] = None
         return True
 
     def replace(self, name: str, content: bytes, *, hint: bool = False) -> None:
         """Make or replace a file; a hint may be lost with the power."""
-        self._write(BESIDE, content, os.O_TRUNC)
+        self._write_beside(content)
         self._before("rename")
         os.rename(BESIDE, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         if not hint:
@@ -127,6 +129,12 @@ class Files:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._folder)
             self.changed[name] = None
+
+    def _write_beside(self, content: bytes) -> None:
+        with suppress(FileNotFoundError):
+            self._before("unlink")
+            os.unlink(BESIDE, dir_fd=self._folder)
+        self._write(BESIDE, content, os.O_EXCL)
 
     def _write(self, name: str, content: bytes, how: int) -> None:
         self._before("open")

@@ -74,8 +74,9 @@ class Addresses:
                 if self._claim_all(files, owner, chosen):
                     break
                 self._refresh(files)  # a process that does not know the lock was faster
-            for number, interface in enumerate(chosen):
-                files.replace(f"last_reserved_ip.{number}", str(interface.ip).encode(), hint=True)
+            with suppress(OSError):  # the order is a wish
+                for number, interface in enumerate(chosen):
+                    files.replace(f"last_reserved_ip.{number}", str(interface.ip).encode(), hint=True)
             return chosen
 
     def release(self, owner: Owner) -> tuple[IPAddress, ...]:
@@ -89,7 +90,7 @@ class Addresses:
                 if parse_owner(files.read(name)) == owner:
                     files.remove(name)
                 del self._held[name]
-            with suppress(OSError):  # a full disk: the order is a wish, the addresses are free
+            with suppress(OSError):  # the order is a wish, the addresses are free
                 self._note_released(files, found)
         return _sorted(found)
 
