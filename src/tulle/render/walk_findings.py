@@ -97,6 +97,12 @@ FINDINGS: Final[dict[str, tuple[str, str, str, str]]] = {
         "a chain in the forward hook drops it; an accept elsewhere does not help, list the chains that drop",
         "forward 钩子上的某条链丢弃了它；别处的 accept 无济于事，请列出会丢弃的链",
     ),
+    "bridge-filter": (
+        "a filter on {node} drops it inside the bridge {device} ({place})",
+        "{node} 上网桥 {device} 的过滤规则丢弃了它（{place}）",
+        "the packet was routed into the bridge and no port sent it on: a table of the bridge family dropped it",
+        "包已被路由进网桥，但没有端口送出：bridge 族的表丢弃了它",
+    ),
     "tables-agree": (
         "{node} would forward it by every table, and it did not come out",
         "{node} 的所有表都会转发它，但它没有出来",

@@ -22,7 +22,7 @@ class Query:
     """
 
     netns: NetnsId
-    source: IPAddress
+    source: IPAddress | None
     target: IPAddress
     arrived_by: str | None
     bridge: str | None = None

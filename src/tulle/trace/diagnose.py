@@ -249,8 +249,11 @@ def _tunnel_filtered(scene: Scene) -> Finding | None:
 def _filtered(scene: Scene) -> Finding | None:
     if not scene.netfilter:
         return None
+    place = scene.drop.place if scene.drop else ""
+    if scene.device is not None and scene.device.kind == "bridge" and scene.last is not None and scene.last.outgoing:
+        return scene.finding("D36", "bridge-filter", device=scene.device.name, place=place)
     at_source = scene.cast.region(scene.netns) == "source node"
-    return scene.finding("D43" if at_source else "D44", "forward-filter", place=scene.drop.place if scene.drop else "")
+    return scene.finding("D43" if at_source else "D44", "forward-filter", place=place)
 
 
 def _maybe_filtered(scene: Scene) -> Finding | None:

@@ -7,13 +7,11 @@ the taps closed, the same probe measures what the looking cost.
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from tulle import __version__
-from tulle.errors import ConfigError
-from tulle.model.network import IPAddress
 from tulle.trace.answerer import Answerer
 from tulle.trace.correlate import Findings, correlate, walk_of
 from tulle.trace.decided import Answers, Decision, NodeFacts, Query, queries
@@ -22,9 +20,10 @@ from tulle.trace.discover import discover
 from tulle.trace.filters import tap_filter
 from tulle.trace.flow import Flow
 from tulle.trace.journey import Direction, Journey, Overhead
-from tulle.trace.places import Places, Role, cast, own_address
-from tulle.trace.probe_packet import Probe, Protocol
-from tulle.trace.prober import Outcome, Prober, source_address
+from tulle.trace.order import UNKNOWN, Order, cast_of, flow_of
+from tulle.trace.places import Places
+from tulle.trace.probe_packet import Probe
+from tulle.trace.prober import Outcome, Prober
 from tulle.trace.sightings import Capture, Seen, recognise
 from tulle.trace.spaces import Spaces
 from tulle.trace.stamps import Stamps
@@ -34,32 +33,10 @@ from tulle.trace.tracepoints import EventSource, named, open_tracepoints
 from tulle.trace.trail import Events, drop_in, trail_of
 from tulle.wire.frames import IcmpError
 
-UNKNOWN: Final = NetnsId(0)
-"""A target whose namespace cannot be seen from here: only its address is known."""
 PLAIN_PROBES: Final = 3
 """Untapped probes after the trace; the median is printed."""
 PAUSE_S: Final = 0.002
 """Between two probes, so that the one before has left every queue."""
-DEFAULT_PORTS: Final[Mapping[Protocol, int]] = {"icmp": 0, "udp": 33434, "tcp": 80}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What to trace.  ``target`` None: only ``target_address`` is known; else that is for a target that holds none.
-
-    ``names`` and ``roles`` are what the caller knows of namespaces.
-    """
-
-    source: NetnsId
-    target: NetnsId | None
-    target_address: IPAddress | None = None
-    protocol: Protocol = "icmp"
-    port: int = 0
-    family: int = 4
-    count: int = 1
-    timeout_s: float = 1.0
-    names: Mapping[NetnsId, str] = field(default_factory=dict[NetnsId, str])
-    roles: Mapping[NetnsId, Role] = field(default_factory=dict[NetnsId, Role])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,19 +75,16 @@ class _Session:
     @classmethod
     def prepare(cls, order: Order, spaces: Spaces) -> "_Session":
         topology = discover(spaces, order.source, order.source if order.target is None else order.target)
-        target = _target(order, topology)
-        names = {**spaces.names(), **order.names}
-        if target == UNKNOWN and order.target_address is not None:
-            names[UNKNOWN] = str(order.target_address)
-        places = cast(topology, order.source, target, names, order.roles)
-        return cls(
-            order=order, spaces=spaces, topology=topology, places=places, flow=_flow(order, spaces, topology, places)
-        )
+        with Questioner(spaces, topology) as questioner:
+            places = cast_of(order, spaces, topology, questioner)
+        flow = flow_of(order, spaces, topology, places)
+        return cls(order=order, spaces=spaces, topology=topology, places=places, flow=flow)
 
     @property
     def where(self) -> tuple[NetnsId, ...]:
-        """The namespaces that are tapped."""
-        return on_the_way(self.topology, self.places.source, self.places.target)
+        """The namespaces that are tapped: those between the ends; all that is reached when an end cannot be seen."""
+        between = on_the_way(self.topology, self.places.source, self.places.target)
+        return tuple(netns for netns in between if netns in self.spaces)
 
     def observed(self) -> tuple[tuple[_Shot, ...], int, str]:
         """The probes with everything open: what was caught of each, frames lost, why there are no tracepoints."""
@@ -254,36 +228,3 @@ def _came_back(seen: Seen, source: NetnsId) -> bool:
         and not isinstance(sighting.layers.packet.payload, IcmpError)
         for sighting in seen.sightings
     )
-
-
-def _target(order: Order, topology: Topology) -> NetnsId:
-    """The namespace that is meant: as named, or the one that holds the address."""
-    if order.target is not None:
-        return order.target
-    for netns, space in topology.namespaces.items():
-        held = {address for device in space.devices for address in device.addresses if not device.loopback}
-        if order.target_address in held:
-            return netns
-    return UNKNOWN
-
-
-def _flow(order: Order, spaces: Spaces, topology: Topology, places: Places) -> Flow:
-    target = None if order.target is None else _address(order, topology, places, places.target)
-    target = target or order.target_address
-    if target is None:
-        raise _without_address(order, places, places.target)
-    source = source_address(spaces.descriptor(order.source), target)
-    source = source or _address(order, topology, places, places.source)
-    if source is None:
-        raise _without_address(order, places, places.source)
-    port = order.port or DEFAULT_PORTS[order.protocol]
-    return Flow(protocol=order.protocol, source=source, target=target, port=port)
-
-
-def _address(order: Order, topology: Topology, places: Places, netns: NetnsId) -> IPAddress | None:
-    is_node = netns in (places.source_node, places.target_node)
-    return own_address(topology.namespaces[netns], order.family, node=is_node)
-
-
-def _without_address(order: Order, places: Places, netns: NetnsId) -> ConfigError:
-    return ConfigError(places.name(netns), f"has no IPv{order.family} address", "give the address itself")

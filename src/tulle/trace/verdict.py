@@ -65,7 +65,7 @@ def judge(
     send_error: str,
 ) -> Verdict:
     """The verdict over both walks."""
-    arrived = request.arrived or _answered(request, reply)
+    arrived = request.arrived or _answered(topology, request, reply)
     if arrived and reply.arrived:
         return Verdict(status="delivered", icmp=reply.error)
     failed = reply if arrived else request
@@ -93,7 +93,12 @@ def judge(
     )
 
 
-def _answered(request: Walk, reply: Walk) -> bool:
-    """The target itself answered, be it "port unreachable": then it has taken the request."""
+def _answered(topology: Topology, request: Walk, reply: Walk) -> bool:
+    """The target itself answered, be it "port unreachable": then it has taken the request.
+
+    Of a target that cannot be seen, its answer is the evidence; an ICMP error may be another's.
+    """
+    if request.cast.target not in topology.namespaces:
+        return bool(reply.places) and not reply.error
     starts_there = bool(reply.places) and reply.places[0].sighting.device.netns == request.cast.target
     return starts_there and bool(request.places)

@@ -107,6 +107,11 @@ def unwrapped_for_another(told: Story) -> None:
     told.leaves_pod().wraps().goes_out().crosses().comes_in().unwraps("otherhost")
 
 
+def into_the_bridge(told: Story) -> None:
+    unwrapped(told)
+    told.seen(NODE2, "cbr0", "tx")
+
+
 def at_the_pod_for_another(told: Story) -> None:
     told.leaves_pod().wraps().goes_out().crosses().comes_in().unwraps().delivers("otherhost")
 
@@ -261,6 +266,9 @@ CASES: Mapping[str, list[Case]] = {
             dropped="NETFILTER_DROP",
         ),
     ],
+    "bridge-filter": [
+        Case(fault="D36", tell=into_the_bridge, at=NODE2, dropped="NETFILTER_DROP", says={"device": "cbr0"}),
+    ],
     "tables-agree": [
         Case(fault="", tell=at_the_bridge),
         Case(fault="", tell=unwrapped, at=NODE2),
@@ -403,6 +411,7 @@ def test_what_a_table_decided_is_shown_as_command_and_answer(rule: str, case: Ca
 
 
 WITHOUT_A_TABLE = {
+    "bridge-filter",
     "forward-filter",
     "gateway-silent",
     "source-filter",
