@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from tulle.plan.desired import Settings
+from tulle.store.etcd_address import ANONYMOUS, EtcdAccess
 
 LEASE_TTL_S: Final = 86_400.0
 RENEW_MARGIN_S: Final = 3_600.0
@@ -44,6 +45,7 @@ class AgentOptions:
     root: Path = Path("/")
     store: str | None = None
     """A store URL; None: the embedded store in the state folder."""
+    etcd: EtcdAccess = ANONYMOUS
     iface: str | None = None
     public_ip: IPv4Address | None = None
     public_ip6: IPv6Address | None = None

@@ -42,7 +42,7 @@ async def take_place(options: AgentOptions, kernel: Kernel, clock: Clock, desk: 
     Raises ConfigError, LeaseConflict (another node has our public address).
     """
     random, files = SystemRandom(), SystemFiles()
-    store = open_store(options.store_url, clock)
+    store = open_store(options.store_url, clock, options.etcd)
     stack.push_async_callback(store.close)
     patience = Patience(clock, random, desk)
     config = await _network_config(store, patience)
@@ -53,7 +53,7 @@ async def take_place(options: AgentOptions, kernel: Kernel, clock: Clock, desk: 
         need4=config.pool4 is not None,
         need6=config.pool6 is not None,
     )
-    host, observed = await observe_host(kernel, wish, frozenset(tunnels(config)))
+    host, observed = await observe_host(kernel, wish, config)
     check_room(config, host)
     identity = node_identity(files, options.paths.state, random)
     keeper = LeaseKeeper(

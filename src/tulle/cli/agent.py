@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tulle.agent.options import AUDIT_PERIOD_S, AgentOptions
+from tulle.cli import etcd_flags
 from tulle.errors import EXIT_YES, ConfigError, TulleError
 from tulle.plan.desired import Settings
+from tulle.store.etcd_address import FORM
 
 if TYPE_CHECKING:
     Parsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # argparse's name
@@ -34,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The agent's flags, named as flanneld names them where it has the same."""
     parser.add_argument("--root", metavar="DIR", help="keep every file below DIR (default: TULLE_ROOT, else /)")
     parser.add_argument(
-        "--store", metavar="URL", help="sqlite:///path (default: the embedded store in the state folder)"
+        "--store",
+        metavar="URL",
+        help=f"sqlite:///path or {FORM} (default: the embedded store in the state folder)",
     )
     parser.add_argument("--iface", metavar="NAME|IP", help="underlay device (default: that of the default route)")
     parser.add_argument("--public-ip", metavar="IP", help="IPv4 address that other nodes send to")
@@ -49,14 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=f"{AUDIT_PERIOD_S:g}",
         help="how often everything is compared with the kernel (default: %(default)s)",
     )
+    etcd_flags.add_arguments(parser)
     parser.add_argument("--log-file", metavar="PATH", help="append the log to PATH instead of stderr")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT: exit 0; the data path stays up."""
-    options = options_from(args, os.environ)
     start_logging(args.verbose, args.log_file)
+    etcd_flags.hide_password(args)
+    options = options_from(args, os.environ)
     with asyncio.Runner() as runner:
         runner.run(run_until_signalled(options))
     return EXIT_YES
@@ -66,7 +72,8 @@ def options_from(args: argparse.Namespace, environment: Mapping[str, str]) -> Ag
     """The command line as a value.  Raises ConfigError naming the flag and the rule."""
     return AgentOptions(
         root=Path(args.root or environment.get("TULLE_ROOT") or "/"),
-        store=args.store,
+        store=etcd_flags.store_url(args, environment),
+        etcd=etcd_flags.access(args, environment),
         iface=args.iface,
         public_ip=_ipv4("--public-ip", args.public_ip),
         public_ip6=_ipv6("--public-ipv6", args.public_ipv6),
