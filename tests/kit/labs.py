@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,17 @@ __all__ = ["NEEDS_ROOT"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Who runs the commands: ``prefix`` makes it so; their labs' files are in ``folder``."""
+    """Who runs the commands: ``prefix`` makes it so; their labs' files are in ``folder``, all others in ``home``."""
 
     prefix: tuple[str, ...] = ()
     python: str = sys.executable
     environment: Mapping[str, str] | None = None
     folder: Path = STATE_FOLDER
+    home: Path = Path("/")
+
+    def speaking(self, lang: str) -> "User":
+        """The same user, who reads ``en`` or ``zh``."""
+        return replace(self, environment={**(self.environment or {}), "TULLE_LANG": lang})
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def ordinary_user() -> Generator[User]:
         home = Path(short)
         with _identity(home) as (prefix, python):
             environment = {"HOME": short, "XDG_RUNTIME_DIR": short, "PYTHONPATH": PATHS, "PYTHONDONTWRITEBYTECODE": "1"}
-            yield User(prefix=prefix, python=python, environment=environment, folder=home / "tulle/lab")
+            yield User(prefix=prefix, python=python, environment=environment, folder=home / "tulle/lab", home=home)
 
 
 def forbidden_user(home: Path) -> User:
@@ -62,7 +62,7 @@ def _identity(home: Path) -> Generator[tuple[tuple[str, ...], str]]:
 
 
 def _can_run(prefix: tuple[str, ...], python: str) -> bool:
-    command = [*prefix, python, "-c", "import tulle.lab.state"]
+    command = [*prefix, "sh", "-c", 'exec "$0" -c "import tulle.lab.state"', python]  # a command of that user's own
     environment = {**os.environ, "PYTHONPATH": PATHS, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         return subprocess.run(command, capture_output=True, env=environment, check=False).returncode == 0

@@ -70,13 +70,14 @@ def _prove(args: argparse.Namespace, check: "Check", place: "Place", target: "IP
     """Send the packet and say at once what came of it."""
     from tulle.kernel.netns import inside
     from tulle.lab.ping import ping
+    from tulle.render.walk_text import fit
 
     place.enter()
     with inside(place.netns):
         (echo,) = ping(target, 1, args.timeout, mtu=check.mtu)
     holds = (echo.rtt_ns is not None) is check.reaches
     if not args.json:
-        print(f"{_say(args, 'yes' if holds else 'NO'):<5}{check}: {_seen(args, echo)}", flush=True)
+        print(f"{fit(_say(args, 'yes' if holds else 'NO'), 5)}{check}: {_seen(args, echo)}", flush=True)
     return {"check": str(check), "holds": holds, "to": str(target), "rtt_ns": echo.rtt_ns, "error": echo.error or None}
 
 

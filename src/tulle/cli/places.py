@@ -5,6 +5,7 @@ in a user namespace of its own, which ``Place.enter`` joins first.
 """
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Final
 
-from tulle.errors import ConfigError
+from tulle.errors import ConfigError, Unsupported
 from tulle.lab.folder import NETNS_FOLDER, LabFolder, lab_folder
 from tulle.lab.state import LabState, namespace_name
 from tulle.lab.topology import DEFAULT_LAB, check_name
@@ -53,7 +54,12 @@ class Place:
 
 @cache
 def folder() -> LabFolder:
-    """Where this user's labs are; judged once, since joining a rootless lab's user namespace makes us root there."""
+    """Where this user's labs are; judged once, since joining a rootless lab's user namespace makes us root there.
+
+    Raises Unsupported: this is no Linux; ConfigError: somebody else's folder is in its place.
+    """
+    if sys.platform != "linux":
+        raise Unsupported("network namespaces", "they are Linux's: run the lab on a Linux machine")
     return lab_folder(os.environ, os.getuid())
 
 

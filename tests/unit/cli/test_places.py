@@ -1,6 +1,7 @@
 """Names that people type, turned into namespaces; what does not exist is answered with what does."""
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tulle.cli import places
-from tulle.errors import ConfigError
+from tulle.errors import ConfigError, Unsupported
 from tulle.lab.folder import LabFolder
 from tulle.lab.state import LabState, PodRecord, Process, planned
 from tulle.lab.topology import Wishes, design
@@ -112,3 +113,12 @@ def test_an_unknown_node_is_answered_with_those_that_there_are(labs: LabFolder) 
     labs.write(a_lab("lab"))
     with pytest.raises(ConfigError, match="node node9: lab lab has no such node: it has node1, node2"):
         places.node_root("node9")
+
+
+def test_where_there_are_no_network_namespaces_one_line_says_so(
+    labs: LabFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(Unsupported, match="network namespaces: not available here: they are Linux's"):
+        places.resolve("pod1")
+    assert not labs.path.exists()
