@@ -224,6 +224,18 @@ def test_a_network_without_a_free_subnet_is_a_configuration_error() -> None:
     virtual_time.run(story())
 
 
+def test_a_subnet_that_expired_lately_is_taken_last() -> None:
+    async def story() -> None:
+        first, second = IPv4Network("10.244.7.0/24"), IPv4Network("10.244.8.0/24")
+        pool = SubnetPool(network=IPv4Network("10.244.0.0/16"), subnet_len=24, first=first, last=second)
+        for expired, free in ((first, second), (second, first)):
+            world = World.new()
+            world.shelf.expired.add(lease(1, subnet=expired).key)
+            assert (await world.keeper.acquire(offer(replace(CONFIG, pool4=pool)))).subnet == free
+
+    virtual_time.run(story())
+
+
 def test_a_key_that_cannot_be_read_still_takes_its_subnet() -> None:
     async def story() -> None:
         first, second = IPv4Network("10.244.7.0/24"), IPv4Network("10.244.8.0/24")
