@@ -107,7 +107,7 @@ def _notes(journey: Journey, look: Look) -> Iterable[Line]:
 
 def _sides(journey: Journey, look: Look) -> Iterable[str]:
     """Questions that nobody answered, and with room those that no hop shows."""
-    shown = {reason.facts.get("q") for hop in journey.hops for reason in hop.why if reason.kind == "arp"}
+    shown = {reason.facts.get("ip") for hop in journey.hops for reason in hop.why if reason.kind == "arp"}
     for side in journey.side:
         if side.answered_by is None or (look.roomy and side.q not in shown):
             yield _side(side, look.lang)

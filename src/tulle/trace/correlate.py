@@ -188,7 +188,7 @@ def _overlay(found: Findings, walk: Iterable[Numbered]) -> Overlay | None:
     node = found.topology.namespaces.get(found.places.source_node)
     family = found.probe.family
     own = [device for device in (node.vxlans if node else ()) if device.vni is not None]
-    if found.places.same_node or (tunnel is None and not own):
+    if found.places.same_node or (tunnel is None and (not own or _is_routed_plainly(found))):
         return None
     wrapped = tunnel.sighting.layers.vxlan if tunnel else None
     device = next((d for d in own if wrapped is not None and d.vni == wrapped.vni), None)
@@ -202,6 +202,14 @@ def _overlay(found: Findings, walk: Iterable[Numbered]) -> Overlay | None:
         device=device.name if device else "",
         nodes=(str(outer.source), str(outer.destination)) if outer else (),
     )
+
+
+def _is_routed_plainly(found: Findings) -> bool:
+    """Does the sender's node route the probe to a device that is no tunnel?"""
+    node = found.places.source_node
+    route = next((answer for answer in found.answers.get(("request", node), ()) if answer.kind == "route"), None)
+    device = found.topology.named(node, route.device) if route and route.found else None
+    return device is not None and device.kind != "vxlan"
 
 
 def _clock(found: Findings) -> ClockFact:

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from tests.kit.answers import route
 from tests.kit.journeys import START_NS, Story, freed, story
 from tests.kit.machines import NODE1, NODE2, POD1, POD4, SWITCH, mac, same_node, two_nodes
 from tulle.trace.correlate import correlate
@@ -68,6 +69,13 @@ def test_ports_are_told_of_what_has_ports() -> None:
 )
 def test_where_no_tunnel_is_none_is_shown(told: Story) -> None:
     assert told.journey().overlay is None
+
+
+def test_a_node_that_is_reached_past_the_tunnel_shows_none() -> None:
+    machine = two_nodes(pods=(POD1, NODE2))
+    answers = {("request", NODE1): (route(NODE1, machine.target.node_ip, "192.168.64.0/24", "eth0"),)}
+    told = story(machine).leaves_pod()
+    assert correlate(told.findings(answers)).overlay is None  # pyright: ignore[reportArgumentType]  # a narrower key
 
 
 def test_a_packet_that_never_reached_its_tunnel_still_names_the_one_that_it_should_have_had() -> None:
