@@ -42,6 +42,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         en="follow a packet through every hop, with the evidence",
         zh="逐跳跟踪一个数据包，并给出证据",
     ),
+    "show": Command(
+        module="tulle.cli.show",
+        en="a recorded walk again, in any form, on any machine",
+        zh="在任何机器上以任何形式重新显示记录的路径",
+    ),
     "status": Command(
         module="tulle.cli.status",
         en="what this node's agent holds, repairs and misses",

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tulle.cli.pictures import add_picture_flags, masked, write_pictures
 from tulle.errors import EXIT_NO, EXIT_YES, ConfigError
 
 if TYPE_CHECKING:
@@ -52,11 +53,14 @@ def add_parser(subparsers: "Parsers") -> None:
         "-W", "--timeout", metavar="S", type=_seconds, default=1.0, help="seconds to wait for each (default: 1)"
     )
     parser.add_argument("--name", metavar="LAB", help="which lab (default: TULLE_LAB, else lab)")
-    _add_forms(parser)
+    add_forms(parser)
+    parser.add_argument("--out", metavar="FILE", help="also write the journey there as JSON")
+    add_picture_flags(parser)
     parser.set_defaults(run=run)
 
 
-def _add_forms(parser: argparse.ArgumentParser) -> None:
+def add_forms(parser: argparse.ArgumentParser) -> None:
+    """What is printed: the flags that ``show`` shares."""
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the journey as JSON (tulle.trace/1), indented")
     form.add_argument("--jsonl", action="store_true", help="one line of JSON per probe")
@@ -65,15 +69,15 @@ def _add_forms(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--headers", action="store_true", help="the header fields that changed at each hop")
     parser.add_argument("--article", action="store_true", help="where the well-known tutorial tells it differently")
     parser.add_argument("--ascii", action="store_true", help="draw with plain characters")
-    parser.add_argument("--out", metavar="FILE", help="also write the journey there as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit 0: every probe was delivered; 1: one was not."""
-    journeys = _traced(args)
+    journeys = masked(args, _traced(args))
     if args.out:
         _write(Path(args.out), journeys)
-    _print(args, journeys)
+    write_pictures(args, journeys)
+    print_journeys(args, journeys)
     return EXIT_YES if all(journey.verdict.status == "delivered" for journey in journeys) else EXIT_NO
 
 
@@ -163,7 +167,8 @@ def _write(path: Path, journeys: Sequence["Journey"]) -> None:
     path.write_bytes(b"".join(encode_journey(journey) + b"\n" for journey in journeys))
 
 
-def _print(args: argparse.Namespace, journeys: Sequence["Journey"]) -> None:
+def print_journeys(args: argparse.Namespace, journeys: Sequence["Journey"]) -> None:
+    """The journeys on stdout, as the flags of ``add_forms`` say."""
     from tulle.trace.json import encode_journey
 
     if args.jsonl or args.json:

@@ -28,7 +28,14 @@ _IPV6: Final = r"[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:\d+(?:\.\d+){3})?"
 _IPV4: Final = r"\d{1,3}(?:\.\d{1,3}){3}"
 _BROADCAST: Final = MacAddress("ff:ff:ff:ff:ff:ff")
 _OUR_WORDS: Final = {"schema", "mode", "tool", "created", "step", "direction", "kind", "dir", "t_source", "pkttype"} | {
-    *("role", "backend", "method", "proto", "status", "rule", "source", "id")
+    "role",
+    "backend",
+    "method",
+    "proto",
+    "status",
+    "rule",
+    "source",
+    "id",
 }
 """Fields whose values are this project's words, which a pod may well be called."""
 

@@ -78,6 +78,8 @@ class LocalBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
+    """One section of a file; ``names`` are what addresses are called, ``blocks`` ours of local use."""
+
     interfaces: tuple[Interface, ...] = ()
     packets: tuple[Packet, ...] = ()
     names: Mapping[IPAddress, str] = field(default_factory=dict[IPAddress, str])
