@@ -10,13 +10,15 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from tulle.errors import ConfigError, DecodeError, TulleError
+from tulle.wire.cni_error import BAD_ENVIRONMENT, VERSIONS, CniError, encode_error
 from tulle.wire.control import (
+    CNI_KIND,
     LENGTH,
     CniRequest,
     JsonObject,
@@ -34,8 +36,11 @@ log = logging.getLogger(__name__)
 CniHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
 Verb = Callable[[JsonObject], Awaitable[JsonObject]]
 
-CONNECTIONS: Final = 64
+CONNECTIONS: Final = 512
+"""More than a runtime starts pods at once; each costs at most a request's size."""
 READ_TIMEOUT_S: Final = 5.0
+BEAT_S: Final = 0.5
+"""How often the plugin hears that its call is still at work: a quarter of its patience."""
 ANSWER_LIMIT: Final = 64 << 20
 UCRED: Final = struct.Struct("=iII")  # pid, uid, gid; source: unix(7)
 
@@ -91,16 +96,19 @@ class ControlServer:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = b""
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
                 body = await reader.readexactly(decode_length(await reader.readexactly(LENGTH.size)))
             request = decode_request(body)
         except DecodeError as error:
-            writer.write(encode_frame(encode_json(_error(error))))
+            writer.write(_malformed(body, error))
             await writer.drain()
             return
         if isinstance(request, CniRequest):
-            writer.write(encode_cni_answer(*await self._cni(request.environment, request.stdin)))
+            with _beating(writer):
+                answer = await self._cni(request.environment, request.stdin)
+            writer.write(encode_cni_answer(*answer))
         else:
             writer.write(encode_frame(encode_json(await self._answer(request.body))))
         await writer.drain()
@@ -149,6 +157,30 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
 
 def _error(error: TulleError) -> JsonObject:
     return {"error": {"line": str(error)}}
+
+
+def _malformed(body: bytes, error: DecodeError) -> bytes:
+    """The answer in the language of the question."""
+    if body.startswith(CNI_KIND):
+        return encode_cni_answer(1, encode_error(CniError(BAD_ENVIRONMENT, "the request", str(error)), VERSIONS[-1]))
+    return encode_frame(encode_json(_error(error)))
+
+
+@contextmanager
+def _beating(writer: asyncio.StreamWriter) -> Generator[None]:
+    """Let the plugin hear, while the body runs, that somebody is at work: silence means that nobody is."""
+    loop = asyncio.get_running_loop()
+
+    def beat() -> None:
+        nonlocal timer
+        writer.write(encode_frame(b""))
+        timer = loop.call_later(BEAT_S, beat)
+
+    timer = loop.call_later(BEAT_S, beat)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _clear_the_way(path: Path) -> None:

@@ -3,7 +3,8 @@
 A frame is a big-endian u32 length and that many bytes.  A request begins with its kind: ``J``, then
 JSON (``{"verb": …}``), or ``C``, then CNI: NUL-terminated ``NAME=value`` strings, one lone NUL, and
 the plugin's stdin verbatim.  The answer to ``J`` is JSON, to ``C`` one byte of exit code and the
-plugin's stdout.  The C shim (``csrc/tulle_cni.c``) speaks the same.
+plugin's stdout; empty frames before it say that the call is still at work.  The C shim (``csrc/``) speaks
+the same.
 """
 
 import json

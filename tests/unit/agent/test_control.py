@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tulle.agent.control import AgentAnswer, ControlServer, JsonObject, ask
+from tulle.agent.control import BEAT_S, AgentAnswer, ControlServer, JsonObject, ask
 from tulle.errors import ConfigError
 from tulle.wire.control import CniRequest, decode_json, encode_cni, encode_frame
 
@@ -149,3 +149,33 @@ def test_a_file_in_the_sockets_place_is_not_removed(tmp_path: Path) -> None:
 def test_no_agent_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(AgentAnswer, match="start it with tulled"):
         ask(tmp_path / "agent.sock", {"verb": "status"}, 1.0)
+
+
+def test_a_long_plugin_call_says_that_it_is_at_work(tmp_path: Path) -> None:
+    async def slow(_: Mapping[str, str], __: bytes) -> tuple[int, bytes]:
+        await asyncio.sleep(2.5 * BEAT_S)
+        return 0, b"done"
+
+    async def story() -> bytes:
+        server = ControlServer(tmp_path / "agent.sock", slow, {})
+        await server.start()
+        try:
+            return await raw(tmp_path / "agent.sock", encode_cni(CniRequest({"CNI_COMMAND": "ADD"}, b"")))
+        finally:
+            await server.close()
+
+    assert asyncio.run(story()) == encode_frame(b"") * 2 + encode_frame(b"\0done")
+
+
+def test_a_plugin_call_that_cannot_be_read_gets_a_cni_error(tmp_path: Path) -> None:
+    async def story() -> bytes:
+        server = served(tmp_path / "agent.sock")
+        await server.start()
+        try:
+            return await raw(tmp_path / "agent.sock", encode_frame(b"CCNI_COMMAND=ADD\0CNI_COMMAND=DEL\0\0"))
+        finally:
+            await server.close()
+
+    answer = asyncio.run(story())[4:]
+    assert answer[0] == 1
+    assert decode_json(answer[1:])["code"] == 4
