@@ -114,7 +114,9 @@ async def _network_config(directory: Directory, patience: Patience) -> NetworkCo
             continue
         if config is not None:
             return config
-        await patience.wait("waiting for the network configuration: the store has none")
+        await patience.wait(
+            "waiting for the network configuration: the store has none: 'tulle network set FILE' writes it"
+        )
 
 
 async def _acquire(keeper: LeaseKeeper, offer: Offer, patience: Patience) -> Lease:

@@ -63,6 +63,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         en="what the agent would change now, as ip/bridge/nft text",
         zh="代理现在会做的更改，以 ip/bridge/nft 命令显示",
     ),
+    "network": Command(
+        module="tulle.cli.network",
+        en="show or set the network configuration that all nodes share",
+        zh="显示或设置所有节点共用的网络配置",
+    ),
     "agent": Command(module="tulle.cli.agent", en="run the node agent (also: tulled)", zh="运行节点代理（同 tulled）"),
     "completion": Command(
         module="tulle.cli.completion",

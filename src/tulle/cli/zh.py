@@ -15,6 +15,24 @@ HELP: Final[Mapping[str, str]] = {
     "verbs": "操作",
     "show this help message and exit": "显示本帮助",
     "print the version": "显示版本",
+    # network
+    "show or set the network configuration that all nodes share": "显示或设置所有节点共用的网络配置",
+    "print the configuration as JSON; exit code 1 when there is none": "以 JSON 打印配置；没有时退出码为 1",
+    "check a configuration and store it": "检查一份配置并写入存储",
+    "flannel's net-conf.json; - for standard input": "flannel 的 net-conf.json；- 表示标准输入",
+    "the agent's root (default: TULLE_ROOT, else /)": "代理的根目录（默认 TULLE_ROOT，否则 /）",
+    "the store (default: the embedded one in the state folder)": "存储（默认为状态目录中的内置存储）",
+    # etcd
+    "members (default: http://127.0.0.1:4001,http://127.0.0.1:2379)": (
+        "成员地址（默认 http://127.0.0.1:4001,http://127.0.0.1:2379）"
+    ),
+    "where its keys begin (default: /coreos.com/network)": "键的前缀（默认 /coreos.com/network）",
+    "the authority that signed its certificates": "签发其证书的机构",
+    "our certificate": "我们的证书",
+    "our certificate's key": "我们证书的私钥",
+    "whom to log in as": "登录所用的用户名",
+    "the password's file (or FLANNELD_ETCD_PASSWORD)": "存放密码的文件（或 FLANNELD_ETCD_PASSWORD）",
+    "the password, for all to see: better in a file": "密码，所有人都看得见：最好放在文件里",
     # lab
     "A cluster on this machine, in network namespaces: every node runs a real agent, every pod is attached "
     "through CNI, every packet is real. Root is not needed where user namespaces are allowed.": (

@@ -11,7 +11,7 @@ from tulle.cli.main import COMMANDS, make_parser
 from tulle.cli.zh import HELP
 from tulle.render.walk_text import width
 
-CHINESE_IS_COMPLETE = ["lab"]
+CHINESE_IS_COMPLETE = ["lab", "network"]
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
