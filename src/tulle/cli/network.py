@@ -104,4 +104,5 @@ def _networks(config: NetworkConfig) -> str:
 
 
 def _say(args: argparse.Namespace, word: str) -> str:
-    return WORDS[word][args.lang == "zh"]
+    english, chinese = WORDS[word]
+    return chinese if args.lang == "zh" else english
