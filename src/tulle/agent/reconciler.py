@@ -21,7 +21,7 @@ from tulle.errors import ConfigError, KernelError, Unsupported
 from tulle.kernel.port import Kernel
 from tulle.model.change import Create, Outcome, Plan
 from tulle.model.lease import Lease, LeaseEvent
-from tulle.model.network import Host
+from tulle.model.network import Host, NetworkConfig
 from tulle.model.objects import ChainAcceptKey, Link, NftTableKey, ObjectKey, device_of
 from tulle.model.state import KernelState, Scope
 from tulle.ownership import NodeOwnership
@@ -39,13 +39,15 @@ NS: Final = 1_000_000_000
 _RULES: Final = (NftTableKey, ChainAcceptKey)
 
 
-async def observe_host(kernel: Kernel, wish: UnderlayWish, own_devices: frozenset[str]) -> tuple[Host, KernelState]:
+async def observe_host(kernel: Kernel, wish: UnderlayWish, config: NetworkConfig) -> tuple[Host, KernelState]:
     """The facts that decisions depend on, before there is a lease, and the state that they were read from.
 
-    Prefixes on ``own_devices`` are ours, not the host's.  Raises ConfigError when no underlay fits, KernelError.
+    Raises ConfigError when no underlay fits, KernelError.
     """
+    own_devices = tuple(tunnels(config))
     observed = await kernel.observe(Scope.all())
-    return host_facts(observed, wish, own_devices, (), await kernel.dropping_chains()), observed
+    chains = await kernel.dropping_chains(config.networks, own_devices)
+    return host_facts(observed, wish, frozenset(own_devices), (), chains), observed
 
 
 class Reconciler:
@@ -218,7 +220,8 @@ class Reconciler:
         """Look at foreign forward chains again; a change makes everything dirty."""
         self._chains_are_dirty = False
         try:
-            chains = await self._kernel.dropping_chains()
+            networks = self._intent.desired.inputs.config.networks
+            chains = await self._kernel.dropping_chains(networks, tuple(self._tunnels))
         except BaseException:
             self._chains_are_dirty = True
             raise
@@ -243,7 +246,8 @@ class Reconciler:
         if host.underlay != before.underlay:
             log.info("underlay: %s", host.underlay)
         for chain in set(host.dropping_chains) - set(before.dropping_chains):
-            log.warning("forward chain %s %s %s drops by policy", chain.family, chain.table, chain.chain)
+            how = f"by its rule {chain.by_rule}" if chain.by_rule else "by policy"
+            log.warning("forward chain %s %s %s drops %s", chain.family, chain.table, chain.chain, how)
         self._adopt(self._intent.after_host(host))
         return True
 

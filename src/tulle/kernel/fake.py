@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tulle.errors import KernelError
 from tulle.kernel.fake_machine import Machine
 from tulle.model.change import Create, Delete, Outcome, Plan, Step
-from tulle.model.network import DroppingChain
+from tulle.model.network import DroppingChain, IPNetwork
 from tulle.model.objects import (
     ChainAccept,
     KernelObject,
@@ -96,7 +96,11 @@ class FakeKernel:
             outcomes.append(Outcome(step, error))
         return tuple(outcomes)
 
-    async def dropping_chains(self) -> tuple[DroppingChain, ...]:
+    async def dropping_chains(
+        self,
+        networks: tuple[IPNetwork, ...] = (),  # noqa: ARG002  which chains drop is planted, not worked out
+        tunnels: tuple[str, ...] = (),  # noqa: ARG002
+    ) -> tuple[DroppingChain, ...]:
         await asyncio.sleep(0)
         return self._machine.chains
 

@@ -20,7 +20,7 @@ from tulle.kernel.netns import open_path
 from tulle.kernel.nft import NftEngine
 from tulle.kernel.observe import Observer
 from tulle.model.change import Outcome, Plan
-from tulle.model.network import DroppingChain
+from tulle.model.network import DroppingChain, IPNetwork
 from tulle.model.objects import ChainAcceptKey, KernelObject, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import KernelState, Scope
 
@@ -67,8 +67,10 @@ class LinuxKernel:
     async def apply(self, plan: Plan) -> tuple[Outcome, ...]:
         return await self._applier.apply(plan)
 
-    async def dropping_chains(self) -> tuple[DroppingChain, ...]:
-        return await self._nft.dropping_chains() if self._nft is not None else ()
+    async def dropping_chains(
+        self, networks: tuple[IPNetwork, ...] = (), tunnels: tuple[str, ...] = ()
+    ) -> tuple[DroppingChain, ...]:
+        return await self._nft.dropping_chains(networks, tunnels) if self._nft is not None else ()
 
     def changes(self) -> AsyncIterator[Scope]:
         monitor = Monitor(self._netns, own=self._socket.portid)

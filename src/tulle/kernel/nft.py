@@ -25,10 +25,12 @@ from tulle.errors import DecodeError, KernelError, Unsupported
 from tulle.kernel.netlink_socket import NETLINK_NETFILTER, NetlinkSocket
 from tulle.kernel.netns import run_in
 from tulle.model.change import Create, Delete, Step
-from tulle.model.network import DroppingChain
+from tulle.model.network import DroppingChain, IPNetwork
 from tulle.model.objects import ChainAccept, ChainAcceptKey, KernelObject, NftTable, NftTableKey
+from tulle.plan.dropping import dropping_rule
 from tulle.wire import nft
 from tulle.wire.netlink import Request
+from tulle.wire.nft_rules import ForwardRule, decode_forward_rules
 
 T = TypeVar("T")
 
@@ -36,6 +38,8 @@ TIMEOUT_S: Final = 10.0
 NFGENMSG: Final = struct.Struct("=BBH")  # family, version, res_id
 NFT_MSG_GETGEN: Final = 10 << 8 | 16
 """Subsystem nf_tables, message GETGEN.  Source: nfnetlink.h, nf_tables.h."""
+MOST_CHAINS: Final = 16
+"""So many chains of one foreign table are listed at most, a process each."""
 LEGACY_TABLES: Final = Path("/proc/thread-self/net/ip_tables_names")
 _LEGACY_RULE: Final = re.compile(
     rf'-A FORWARD -(?P<way>[sd]) (?P<network>[0-9./]+) -m comment --comment "{nft.FORWARD_MARK}" -j ACCEPT'
@@ -93,13 +97,44 @@ class NftEngine:
                 found += [obj] if obj is not None else []
         return found
 
-    async def dropping_chains(self) -> tuple[DroppingChain, ...]:
-        """Foreign base chains in the forward hook whose policy is drop; none where nft is missing."""
+    async def dropping_chains(
+        self, networks: tuple[IPNetwork, ...] = (), tunnels: tuple[str, ...] = ()
+    ) -> tuple[DroppingChain, ...]:
+        """Foreign base chains in the forward hook that drop the overlay's packets; none where nft is missing."""
         try:
             chains = await self._base_chains()
         except Unsupported:
             chains = ()
-        return nft.dropping_chains(chains) + await self._legacy_chains()
+        foreign = nft.foreign_forward_chains(chains)
+        by_rule = [found for chain in foreign if (found := await self._drops_by_rule(chain, networks, tunnels))]
+        return (*nft.dropping_chains(chains), *by_rule, *await self._legacy_chains())
+
+    async def _drops_by_rule(
+        self, chain: nft.BaseChain, networks: tuple[IPNetwork, ...], tunnels: tuple[str, ...]
+    ) -> DroppingChain | None:
+        """The chain with the first rule that is sure to drop; what it jumps to is looked at, within bounds."""
+        rules: dict[str, tuple[ForwardRule, ...]] = {}
+        waiting = [chain.name]
+        while waiting and len(rules) < MOST_CHAINS:
+            name = waiting.pop(0)
+            if name in rules:
+                continue
+            try:
+                rules[name] = decode_forward_rules(await self._list("chain", chain.family, chain.table, name))
+            except (ToolFailure, DecodeError):
+                rules[name] = ()  # gone meanwhile, or not spelled as nft's grammar wants it
+            waiting += [rule.target for rule in rules[name] if rule.target]
+        drop = dropping_rule(chain.name, rules, networks, tunnels)
+        if drop is None:
+            return None
+        where = next(name for name, found in rules.items() if drop in found)
+        return DroppingChain(
+            engine=nft.NFT,
+            family=chain.family,
+            table=chain.table,
+            chain=chain.name,
+            by_rule=f"{where} handle {drop.handle}",
+        )
 
     async def apply(self, step: Step) -> KernelError | None:
         """Carry out one step in one transaction; None when done."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from tulle.model.change import Outcome, Plan
-from tulle.model.network import DroppingChain
+from tulle.model.network import DroppingChain, IPNetwork
 from tulle.model.state import KernelState, Scope
 
 
@@ -34,8 +34,14 @@ class Kernel(Protocol):
         """
         ...
 
-    async def dropping_chains(self) -> tuple[DroppingChain, ...]:
-        """Foreign base chains in the forward hook whose policy is drop."""
+    async def dropping_chains(
+        self, networks: tuple[IPNetwork, ...] = (), tunnels: tuple[str, ...] = ()
+    ) -> tuple[DroppingChain, ...]:
+        """Foreign base chains in the forward hook whose policy is drop.
+
+        And those in which a rule is sure to drop what goes between two addresses of one of
+        ``networks`` and through one of the devices ``tunnels``.
+        """
         ...
 
     def changes(self) -> AsyncIterator[Scope]:

@@ -89,17 +89,20 @@ class Underlay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DroppingChain:
-    """A foreign base chain in the forward hook whose policy is drop.
+    """A foreign base chain in the forward hook that drops packets of the overlay.
 
-    An accept in our own table does not rescue a packet that this chain drops later;
-    ``engine`` says whose language an appended accept has to be written in.
+    An accept in our own table does not rescue a packet that this chain drops.  One that drops
+    by policy takes an accept of ours at its end, in the language of ``engine``; one that drops
+    by a rule is only reported.
     """
 
     engine: str
-    """``nft`` or ``iptables`` (the chain was made by iptables' nft variant)."""
+    """``nft`` (also for chains that iptables' nft variant made) or ``iptables-legacy``."""
     family: str
     table: str
     chain: str
+    by_rule: str | None = None
+    """Where the rule is (``chain handle 7``); None: by policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,7 +129,7 @@ class Scope:
         return object_device(obj) in self.devices
 
     def including(self, desired: KernelState) -> "Scope":
-        """This scope with the key of every desired object that it covers, and of the device that it lives on.
+        """This scope with the key of every desired object that it covers, and of the devices that its objects live on.
 
         A route that we want through a dirty device may be held by somebody else's route
         through another one, and a device's name by another kind of device: naming the keys makes
@@ -138,7 +138,8 @@ class Scope:
         if self.everything:
             return Scope(self.keys | {obj.key for obj in desired if isinstance(obj, _WITHOUT_NUMBER)}, everything=True)
         covered = self.restrict(desired)
-        links = {LinkKey(device) for device in map(object_device, covered) if device is not None}
+        devices = {*map(object_device, covered), *map(device_of, self.keys)}
+        links = {LinkKey(device) for device in devices if device is not None}
         wanted = {key for key in links if key in desired}
         return Scope(self.keys | covered.objects.keys() | wanted, self.devices)
 

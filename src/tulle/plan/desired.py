@@ -172,6 +172,7 @@ def _firewall(inputs: Inputs) -> tuple[KernelObject, ...]:
             networks=tuple(net for net in networks if _carries(chain.family, net.version)),
         )
         for chain in inputs.host.dropping_chains
+        if chain.by_rule is None  # an accept at the end would come after the rule that drops
     )
     return (table, *(accept for accept in accepts if accept.networks))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from tulle.model.book import expire_held, fold
 from tulle.model.lease import Lease, LeaseBook, LeaseEvent, LeaseKey
 from tulle.model.network import Host, MacAddress, NetworkConfig
+from tulle.model.objects import ChainAccept
 from tulle.model.state import Scope
 from tulle.plan.admission import Admission, admit
 from tulle.plan.desired import Desired, Inputs, Settings, desired
@@ -76,7 +77,10 @@ class Intent:
         macs = self.seen_macs | {
             mac for lease in admission.peers.values() for mac in (lease.vtep_mac, lease.vtep_mac6) if mac is not None
         }
-        return Intent(book=self.book, admission=admission, desired=wanted, seen_macs=macs), Scope.all()
+        # An accept that no chain needs any more is found only by its key.
+        unwanted = (obj.key for obj in self.desired.state.each(ChainAccept) if obj.key not in wanted.state)
+        intent = Intent(book=self.book, admission=admission, desired=wanted, seen_macs=macs)
+        return intent, Scope.all(unwanted)
 
 
 def _differ(one: Lease | None, other: Lease | None) -> bool:

@@ -47,20 +47,28 @@ def decode_base_chains(output: bytes) -> tuple[BaseChain, ...]:
     )
 
 
-def dropping_chains(chains: tuple[BaseChain, ...]) -> tuple[DroppingChain, ...]:
-    """The foreign ones that see forwarded IP packets and drop those that no rule accepts.
+def foreign_forward_chains(chains: tuple[BaseChain, ...]) -> tuple[BaseChain, ...]:
+    """The foreign ones that see forwarded IP packets.
 
     A chain whose name nft's own grammar cannot spell is left out: nothing could be done about it.
     """
     return tuple(
-        DroppingChain(engine=NFT, family=chain.family, table=chain.table, chain=chain.name)
+        chain
         for chain in chains
         if chain.hook == "forward"
-        and chain.policy == "drop"
         and chain.family in {"inet", "ip", "ip6"}
         and (chain.family, chain.table) != ("inet", "tulle")
         and _IDENTIFIER.fullmatch(chain.table)
         and _IDENTIFIER.fullmatch(chain.name)
+    )
+
+
+def dropping_chains(chains: tuple[BaseChain, ...]) -> tuple[DroppingChain, ...]:
+    """The foreign ones that drop those forwarded packets that no rule accepts."""
+    return tuple(
+        DroppingChain(engine=NFT, family=chain.family, table=chain.table, chain=chain.name)
+        for chain in foreign_forward_chains(chains)
+        if chain.policy == "drop"
     )
 
 
@@ -141,6 +149,11 @@ def delete_own_rules(accept: ChainAccept, stale: tuple[OwnRule, ...]) -> str:
     """The transaction that removes our accepts from a foreign chain."""
     chain = f"{accept.family} {accept.table} {accept.chain}"
     return "".join(f"delete rule {chain} handle {rule.handle}\n" for rule in stale)
+
+
+def rules_of(output: bytes) -> Iterator[Mapping[str, object]]:
+    """The rules in what ``nft -j list …`` printed, as they are.  Raises DecodeError."""
+    return _objects(output, "rule")
 
 
 def _objects(output: bytes, kind: str) -> Iterator[Json]:
