@@ -136,9 +136,9 @@ def _cable(net: Net, number: int, shape: Shape) -> None:
     if shape.extra and number == 1:
         net.add("patch")
         net.ip("patch", "link add br0 type bridge forward_delay 0", "link set br0 up")
-        net.veth(("node1", "eth0"), ("patch", "a"))
-        net.veth(("patch", "b"), ("switch", "port1"))
-        net.ip("patch", "link set a master br0", "link set b master br0")
+        net.veth(("node1", "eth0"), ("patch", "left"))
+        net.veth(("patch", "right"), ("switch", "port1"))
+        net.ip("patch", "link set left master br0", "link set right master br0")
     else:
         net.veth((f"node{number}", "eth0"), ("switch", f"port{number}"))
     net.ip("switch", f"link set port{number} master br0")
