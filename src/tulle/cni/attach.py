@@ -74,7 +74,7 @@ def attachment(
         name=host_device(*call.owner),
         kind=VethKind(peer=call.ifname, peer_netns=call.netns, peer_mtu=mtu, peer_mac=mac),
         mtu=mtu,
-        mac=_mac_from("host", *call.owner),
+        mac=host_mac(*call.owner),
         master=bridge.name,
         alias=alias_of(call.container_id),
         hairpin=conf.hairpin,
@@ -104,6 +104,11 @@ def host_scope(bridge: str, device: str, network: PodNetwork) -> Scope:
 def host_device(container_id: str, ifname: str) -> str:
     """The name of the node's end: the same for the same attachment, so that DEL needs no memory."""
     return "veth" + sha256(f"{container_id}/{ifname}".encode()).hexdigest()[:8]
+
+
+def host_mac(container_id: str, ifname: str) -> MacAddress:
+    """The MAC of the node's end, which marks it as ours from its first moment on: the alias comes a moment later."""
+    return MacAddress("02:" + sha256(f"host/{container_id}/{ifname}".encode()).digest()[:5].hex(":"))
 
 
 def alias_of(container_id: str) -> str:
@@ -196,8 +201,3 @@ def _accept_ra(device: str) -> str:
 
 def _interface(link: Link) -> ResultInterface:
     return ResultInterface(name=link.name, mac=link.mac or "", mtu=link.mtu)
-
-
-def _mac_from(*words: str) -> MacAddress:
-    """A locally administered MAC that follows from ``words``."""
-    return MacAddress("02:" + sha256("/".join(words).encode()).digest()[:5].hex(":"))

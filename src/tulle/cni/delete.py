@@ -4,7 +4,7 @@ It succeeds in any state.  In this order an address is never free while the kern
 and what a crash leaves is found by the next DEL, or by the agent's own collection.
 """
 
-from tulle.cni.attach import alias_of, host_device
+from tulle.cni.attach import alias_of, host_device, host_mac
 from tulle.cni.ipam import Owner
 from tulle.cni.site import Site
 from tulle.errors import KernelError
@@ -39,7 +39,7 @@ def release(site: Site, network: str, owner: Owner) -> None:
 
 async def _remove_pair(site: Site, owner: Owner) -> bool:
     """Was there a pair of ours?"""
-    return await site.removal.remove(host_device(*owner), alias_of(owner[0]))
+    return await site.removal.remove(host_device(*owner), alias_of(owner[0]), host_mac(*owner))
 
 
 async def _remove_inner_end(site: Site, call: Invocation, addresses: tuple[IPAddress, ...]) -> None:

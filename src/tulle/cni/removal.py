@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from tulle.errors import KernelError
 from tulle.kernel.netlink_socket import NetlinkSocket
+from tulle.model.network import MacAddress
 from tulle.wire.netlink import Request
 from tulle.wire.rtnetlink.links import (
     LinkMessage,
@@ -25,10 +26,11 @@ from tulle.wire.rtnetlink.links import (
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A device to remove, if it still carries ``alias``; ``done`` hears whether it was there."""
+    """A device to remove, if it carries ``alias`` or ``mac``; ``done`` hears whether it was there."""
 
     device: str
     alias: str
+    mac: MacAddress
     done: "asyncio.Future[bool]"
 
 
@@ -40,9 +42,9 @@ class Removal:
     _waiting: list[Wanted] = field(default_factory=list[Wanted])
     _work: "asyncio.Task[None] | None" = None
 
-    async def remove(self, device: str, alias: str) -> bool:
-        """Remove ``device``; False when there is none with this mark.  Raises KernelError."""
-        wanted = Wanted(device, alias, asyncio.get_running_loop().create_future())
+    async def remove(self, device: str, alias: str, mac: MacAddress) -> bool:
+        """Remove ``device``; False when there is none with one of these marks.  Raises KernelError."""
+        wanted = Wanted(device, alias, mac, asyncio.get_running_loop().create_future())
         self._waiting.append(wanted)
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._remove_all(), name="remove devices")
@@ -58,7 +60,7 @@ class Removal:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                found = await asyncio.to_thread(self._remove, [(each.device, each.alias) for each in batch])
+                found = await asyncio.to_thread(self._remove, batch)
             except Exception as error:  # noqa: BLE001  whoever waits has to hear it, whatever it is
                 for each in batch:
                     if not each.done.done():
@@ -68,10 +70,10 @@ class Removal:
                     if not each.done.done():
                         each.done.set_result(each.device in found)
 
-    def _remove(self, wanted: Sequence[tuple[str, str]]) -> frozenset[str]:
+    def _remove(self, wanted: Sequence[Wanted]) -> frozenset[str]:
         """The names of those that were there."""
         with self.open_socket() as sock:
-            links = [link for device, alias in wanted if (link := _marked(sock, device, alias)) is not None]
+            links = [link for each in wanted if (link := _marked(sock, each)) is not None]
             match links:
                 case []:
                     pass
@@ -82,14 +84,14 @@ class Removal:
             return frozenset(link.name for link in links)
 
 
-def _marked(sock: NetlinkSocket, device: str, alias: str) -> LinkMessage | None:
+def _marked(sock: NetlinkSocket, wanted: Wanted) -> LinkMessage | None:
     try:
-        link = decode_link(sock.ask(get_link(device)))
+        link = decode_link(sock.ask(get_link(wanted.device)))
     except KernelError as error:
         if error.target_missing:
             return None
         raise
-    return link if link.kind == "veth" and link.alias == alias else None
+    return link if link.kind == "veth" and (link.alias == wanted.alias or link.mac == wanted.mac) else None
 
 
 def _run(sock: NetlinkSocket, request: Request) -> None:
