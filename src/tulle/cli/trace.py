@@ -2,15 +2,16 @@
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from errno import EPERM
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tulle.cli.pictures import add_picture_flags, masked, write_pictures
-from tulle.errors import EXIT_NO, EXIT_YES, ConfigError
+from tulle.cli.terminal import columns, draws_boxes
+from tulle.errors import EXIT_NO, EXIT_YES, ConfigError, KernelError
 
 if TYPE_CHECKING:
     from tulle.cli.places import Place
@@ -32,8 +33,6 @@ EPILOG: Final = (
     "FROM and TO are nodes or pods of a lab, names in /run/netns, paths of namespaces, or process ids; TO may be an "
     "address. Exit code 0: delivered, 1: not delivered, 2: could not look."
 )
-PIPE_COLUMNS: Final = 120
-"""How wide plain lines are when nobody says."""
 MOST_PROBES: Final = 400
 """So that 24 sightings each stay within the taps' limit."""
 LONGEST_WAIT_S: Final = 60.0
@@ -93,7 +92,13 @@ def _traced(args: argparse.Namespace) -> tuple["Journey", ...]:
     known = [place for place in (source, target) if place is not None]
     known += [*candidates(args.name), *_host()]
     with Spaces((place.name, place.netns) for place in known) as spaces:
-        return trace(_order(args, source, target, address, known, spaces), spaces)
+        order = _order(args, source, target, address, known, spaces)
+        try:
+            return trace(order, spaces)
+        except KernelError as error:
+            if error.errno != EPERM:
+                raise
+            raise ConfigError(args.source, str(error), "run as root, or as the user whose lab it is") from None
 
 
 def _order(
@@ -178,7 +183,7 @@ def print_journeys(args: argparse.Namespace, journeys: Sequence["Journey"]) -> N
     from tulle.render.walk_text import printed
 
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    sys.stdout.write(printed(_lines(args, journeys), color=color, ascii_only=args.ascii or not _draws_boxes()))
+    sys.stdout.write(printed(_lines(args, journeys), color=color, ascii_only=args.ascii or not draws_boxes()))
 
 
 def _pretty(line: bytes) -> str:
@@ -192,7 +197,7 @@ def _lines(args: argparse.Namespace, journeys: Sequence["Journey"]) -> Iterator[
     from tulle.render.walk_series import render_series
     from tulle.render.walk_terminal import Look, render_journey
 
-    columns = shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns
+    width = columns()
     if len(journeys) > 1 and not (args.quiet or args.arrow):
         yield from render_series(journeys, args.lang)
         return
@@ -200,15 +205,13 @@ def _lines(args: argparse.Namespace, journeys: Sequence["Journey"]) -> Iterator[
         if args.quiet:
             yield from one_line(journey, args.lang)
         elif args.arrow:
-            yield from arrow_lines(journey, "request", args.lang, columns)
-            yield from arrow_lines(journey, "reply", args.lang, columns)
+            yield from arrow_lines(journey, "request", args.lang, width)
+            yield from arrow_lines(journey, "reply", args.lang, width)
         else:
-            look = Look(lang=args.lang, columns=columns, boxes=sys.stdout.isatty(), headers=args.headers)
+            look = Look(
+                lang=args.lang, columns=width, boxes=sys.stdout.isatty(), headers=args.headers, article=args.article
+            )
             yield from render_journey(journey, look)
-
-
-def _draws_boxes() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _port(text: str) -> int:

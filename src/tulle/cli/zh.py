@@ -33,6 +33,46 @@ HELP: Final[Mapping[str, str]] = {
     "whom to log in as": "登录所用的用户名",
     "the password's file (or FLANNELD_ETCD_PASSWORD)": "存放密码的文件（或 FLANNELD_ETCD_PASSWORD）",
     "the password, for all to see: better in a file": "密码，所有人都看得见：最好放在文件里",
+    # show, and the pictures of trace
+    "draw the walk as a picture that moves by itself ('-': stdout)": "画成一张会自己动的图（-：标准输出）",
+    "write the walk as one page that works offline ('-': stdout)": "写成一个可离线查看的网页（-：标准输出）",
+    "write the captured frames as pcapng, with comments ('-': stdout)": (
+        "把捕获的帧写成带注释的 pcapng（-：标准输出）"
+    ),
+    "replace all names and addresses, each by always the same": "替换所有名称和地址，同一个总是换成同一个",
+    "a recorded walk again, in any form": "以任意形式再次显示记录下来的路径",
+    "Show a recorded walk again: read it from JSON, from a page or from a capture file that tulle wrote, and print or "
+    "draw it in any form. The same walk gives the same bytes everywhere.": (
+        "再次显示记录下来的路径：从 tulle 写的 JSON、网页或捕获文件读取，以任意形式打印或画出。"
+        "同一条路径在任何地方都得到相同的字节。"
+    ),
+    "Prints the walk, unless a file is asked for. Exit code 0: shown, 2: the file holds no walk.": (
+        "打印路径，除非要求写入文件。退出码 0：已显示，2：文件中没有路径。"
+    ),
+    "walk.json, walk.html or walk.pcapng ('-': stdin)": "walk.json、walk.html 或 walk.pcapng（-：标准输入）",
+    # trace
+    "Send one packet and show every place where the kernel had it, there and back: what it looked like, how long it "
+    "took, which route, neighbour and FDB entry decided. When it does not arrive: where it ended, and why.": (
+        "发送一个数据包，显示内核在哪些地方经手过它（去程与回程）：它是什么样子、用了多久、"
+        "由哪条路由、邻居和转发表项决定。没有到达时：停在哪里，为什么。"
+    ),
+    "FROM and TO are nodes or pods of a lab, names in /run/netns, paths of namespaces, or process ids; TO may be an "
+    "address. Exit code 0: delivered, 1: not delivered, 2: could not look.": (
+        "FROM 和 TO 可以是实验中的节点或 Pod、/run/netns 中的名称、命名空间的路径或进程号；TO 也可以是地址。"
+        "退出码 0：已送达，1：未送达，2：无法观测。"
+    ),
+    "where the packet starts": "数据包从哪里出发",
+    "where it is sent": "发往哪里",
+    "what is sent (default: icmp)": "发送什么（默认 icmp）",
+    "port of udp (33434) and tcp (80)": "udp（33434）或 tcp（80）的端口",
+    "probes (default: 1); more give figures": "探测包个数（默认 1）；多个时给出统计",
+    "the journey as JSON (tulle.trace/1), indented": "以带缩进的 JSON（tulle.trace/1）输出",
+    "one line of JSON per probe": "每个探测包一行 JSON",
+    "one line: how it ended": "只用一行说明结果",
+    "the walk as one arrow line": "用一行箭头画出路径",
+    "the header fields that changed at each hop": "每一跳改变了哪些首部字段",
+    "where the well-known tutorial tells it differently": "著名教程的说法与实际不同之处",
+    "also write the journey there as JSON": "同时以 JSON 写入该文件",
     # lab
     "A cluster on this machine, in network namespaces: every node runs a real agent, every pod is attached "
     "through CNI, every packet is real. Root is not needed where user namespaces are allowed.": (

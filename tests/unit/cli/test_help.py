@@ -11,7 +11,7 @@ from tulle.cli.main import COMMANDS, make_parser
 from tulle.cli.zh import HELP
 from tulle.render.walk_text import width
 
-CHINESE_IS_COMPLETE = ["lab", "network"]
+CHINESE_IS_COMPLETE = ["lab", "network", "trace", "show"]
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
