@@ -13,7 +13,6 @@ from tulle.render.html_parts import both, button, command, in_svg, said, tag
 from tulle.render.looks import asset, behind
 from tulle.render.scene import WIDTH, Said, Scene
 from tulle.render.scene_build import scene_of
-from tulle.render.svg import description
 from tulle.render.svg_parts import escape
 from tulle.render.walk_findings import finding_text
 from tulle.render.walk_words import say
@@ -102,18 +101,18 @@ def _stage(scene: Scene) -> str:
     resting = svg_map.resting_direction(scene)
     drawn = "".join(
         [
-            tag("title", escape(scene.title), id="map-title"),
-            tag("desc", escape(description(scene)), id="map-desc"),
+            tag("title", escape(f"{scene.title}: {scene.verdict[0].en} / {scene.verdict[0].zh}"), id="map-title"),
             svg_map.below(scene, in_svg),
             svg_map.packet(place),
             *(svg_map.badges(scene, way, "" if way == resting else "off") for way in ("request", "reply")),
             svg_map.cross(scene),
         ]
     )
-    shape = f'viewBox="0 66 {WIDTH} {scene.floor - 66}" role="img" aria-labelledby="map-title map-desc"'
+    shape = f'viewBox="0 66 {WIDTH} {scene.floor - 66}" role="img" aria-labelledby="map-title"'
     figure = tag("div", f'<svg id="map" xmlns="http://www.w3.org/2000/svg" {shape}>{drawn}</svg>', class_="map")
     now = tag("div", tag("b", id="now-where"), tag("p", id="now-text"), id="now", aria_live="polite")
-    return tag("section", figure, now, _controls(scene), class_="stage", aria_label="walk")
+    name = tag("h2", both("The walk, step by step", "逐步查看路径"), id="h-stage", class_="vh")
+    return tag("section", name, figure, now, _controls(scene), class_="stage", aria_labelledby="h-stage")
 
 
 def _controls(scene: Scene) -> str:
@@ -145,7 +144,7 @@ def _controls(scene: Scene) -> str:
             aria_keyshortcuts="r",
         ),
     ]
-    return tag("div", *parts, class_="controls", role="toolbar", aria_label="player")
+    return tag("div", *parts, class_="controls", role="toolbar", aria_labelledby="h-stage")
 
 
 def _verdict(journey: Journey, scene: Scene) -> str:

@@ -57,6 +57,10 @@ class _Clock:
         """A moment as a percentage of the loop."""
         return f"{100 * min(seconds, self.total_s) / self.total_s:.2f}".rstrip("0").rstrip(".") + "%"
 
+    def before(self, seconds: float) -> float:
+        """So little earlier that it is still another percentage: two key frames at one would be one."""
+        return seconds - 0.00015 * self.total_s
+
 
 def _captions(clock: _Clock) -> str:
     """A caption is visible for its own beat; it starts by its delay."""
@@ -70,13 +74,13 @@ def _captions(clock: _Clock) -> str:
 def _motion(beats: Sequence[Beat], starts: Sequence[float], clock: _Clock) -> str:
     frames: list[tuple[str, Point]] = []
     for beat, start in zip(beats, starts, strict=True):
-        frames += [(clock.at(when), point) for when, point in _moments(beat, start)]
+        frames += [(clock.at(when), point) for when, point in _moments(beat, start, clock)]
     told = "".join(f"{when}{{transform:translate({point.x}px,{point.y}px)}}" for when, point in _once(frames))
     last = frames[-1][1] if frames else Point(0, 0)
     return f"@keyframes m{{{told}to{{transform:translate({last.x}px,{last.y}px)}}}}"
 
 
-def _moments(beat: Beat, start: float) -> Iterable[tuple[float, Point]]:
+def _moments(beat: Beat, start: float, clock: _Clock) -> Iterable[tuple[float, Point]]:
     """Along the beat's path at an even pace, then at rest until its end."""
     length = BEAT_S[beat.hop.direction]
     whole = sum(_distance(a, b) for a, b in pairwise(beat.path)) or 1
@@ -85,7 +89,7 @@ def _moments(beat: Beat, start: float) -> Iterable[tuple[float, Point]]:
     for before, after in pairwise(beat.path):
         gone += _distance(before, after)
         yield start + length * _MOVE * gone / whole, after
-    yield start + length - 0.001, beat.path[-1]
+    yield clock.before(start + length), beat.path[-1]
 
 
 def _distance(a: Point, b: Point) -> int:

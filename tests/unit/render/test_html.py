@@ -74,7 +74,7 @@ def test_the_list_tells_every_hop_in_order(journey: Journey) -> None:
     text = Page(html_of(journey)).text
     at = 0
     for hop in journey.hops:
-        at = text.index(clean(hop.dev) or "underlay", at)
+        at = text.index(clean(hop.dev or hop.node), at)
 
 
 def test_names_from_a_kernel_cannot_leave_their_place() -> None:

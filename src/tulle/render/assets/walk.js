@@ -130,7 +130,7 @@ async function copy(button) {
   setTimeout(() => button.classList.remove("done"), 1500);
 }
 
-$("first").onclick = () => { play(false); show(0, false); };
+$("first").onclick = () => { play(false); way = walks[0].length ? 0 : 1; show(0, false); };
 $("last").onclick = () => { play(false); show(walks[way].length, false); };
 $("prev").onclick = () => step(-1);
 $("next").onclick = () => step(1);
