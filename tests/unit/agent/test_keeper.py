@@ -179,6 +179,18 @@ def test_our_lease_that_no_longer_fits_the_network_is_given_back() -> None:
     virtual_time.run(story())
 
 
+def test_what_we_give_back_is_free_for_us() -> None:
+    """SubnetLen has changed, and the only subnet of the pool overlaps the lease that we had."""
+
+    async def story() -> None:
+        pool = SubnetPool(network=IPv4Network("10.244.0.0/16"), subnet_len=24, first=HOME, last=HOME)
+        world = World.new()
+        world.put(lease(7, owner=NodeId("me"), subnet=IPv4Network("10.244.7.0/25")))
+        assert (await world.keeper.acquire(offer(replace(CONFIG, pool4=pool)))).subnet == HOME
+
+    virtual_time.run(story())
+
+
 def test_a_node_with_ipv6_only_is_known_by_its_ipv6_address() -> None:
     async def story() -> None:
         world = World.new()
