@@ -13,6 +13,7 @@ is the memory of who had the subnet last.
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
@@ -20,13 +21,17 @@ from typing import Final
 from tulle.errors import DecodeError
 from tulle.model.lease import Lease, LeaseKey, NodeId
 from tulle.wire.etcd import KeyValue
-from tulle.wire.leases import decode_lease, lease_key, parse_lease_key
+from tulle.wire.leases import decode_lease, lease_key
 from tulle.wire.strict_json import decode_object
 
 RECORD_LIMIT: Final = 4096
 EXPIRED_KEPT_NS: Final = 24 * 3_600 * 1_000_000_000
 FOREIGN_TTL_NS: Final = 24 * 3_600 * 1_000_000_000
 """How long a lease without a record can last at most: flannel's TTL."""
+
+
+NO_SUBNET: Final = "0.0.0.0-0"
+"""How flannel's key says that a lease has no IPv4 subnet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +76,8 @@ class Layout:
         return f"{self.prefix}/tulle/nodes/{node}".encode()
 
     def records_of(self, key: LeaseKey) -> list[bytes]:
-        """The records of a lease, IPv4's first; none when ``key`` is no lease's key."""
-        try:
-            return [self.record(subnet) for subnet in parse_lease_key(key) if subnet is not None]
-        except DecodeError:
-            return []
+        """The records of a lease, IPv4's first: one for each subnet that its key claims, whatever the key is."""
+        return [self.records + part.encode() for part in key.split("&") if part != NO_SUBNET]
 
     def claims_of(self, lease: Lease) -> tuple[bytes, bytes]:
         """The range of keys that claim the IPv4 subnet of ``lease``, paired with whatever; else its key alone."""
@@ -147,18 +149,16 @@ class Judge:
         return self._first_seen.setdefault(lease, wall_ns) + FOREIGN_TTL_NS
 
 
-def expired_lately(records: Iterable[KeyValue], held: Iterable[LeaseKey], wall_ns: int) -> frozenset[LeaseKey]:
-    """The keys that went without being given back, within the last 24 h.
+def expired_lately(records: Iterable[KeyValue], wall_ns: int) -> frozenset[LeaseKey]:
+    """The keys of ``records`` whose lease is not there, if they went without being given back within the last 24 h.
 
     Whoever gives a lease back, or deletes it through tulle, takes its records along; so these
     expired, or were deleted by other hands, and their pods may still be running.
     """
-    found: set[LeaseKey] = set()
+    found = set[LeaseKey]()
     for kv in records:
-        try:
+        with suppress(DecodeError):
             record = decode_record(kv.value)
-        except DecodeError:
-            continue
-        if record.ends_ns is not None and wall_ns < record.ends_ns + EXPIRED_KEPT_NS:
-            found.add(record.lease)
-    return frozenset(found) - frozenset(held)
+            if record.ends_ns is not None and wall_ns < record.ends_ns + EXPIRED_KEPT_NS:
+                found.add(record.lease)
+    return frozenset(found)

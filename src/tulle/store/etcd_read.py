@@ -1,7 +1,7 @@
 """Everything that the leases' keys hold, at one revision: pages of them, and the snapshot that they make."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,8 @@ from tulle.wire.etcd import RANGE, Found, Header, KeyValue, decode_found, range_
 
 PAGE: Final = 500
 """Keys in one answer: decoding them holds the loop for a few milliseconds."""
+SLICE: Final = 100
+"""Leases that are judged in one go, for the same reason."""
 TRIES: Final = 3
 
 
@@ -73,19 +75,14 @@ class LeaseReader:
         connection = self._client.connections
         _, found = await self._pages(self._layout.records, header.revision)
         records = {kv.key: kv for kv in found}
-        self._judge.forget_all_but(kv.lease for kv in kvs)
-        judged = list[Lease | Undecodable]()
-        for number, kv in enumerate(kvs):
-            if number % PAGE == PAGE - 1:
-                await asyncio.sleep(0)
-            judged.append(self.judged(kv, records))
-        leases = tuple(each for each in judged if isinstance(each, Lease))
+        judged = await self._all_judged(kvs, records)
+        held = {name for each in judged for name in self._layout.records_of(each.key)}
         snapshot = Snapshot(
             cluster_id=f"{header.cluster_id:016x}",
             revision=header.revision,
-            leases=leases,
+            leases=tuple(each for each in judged if isinstance(each, Lease)),
             undecodable=tuple(each for each in judged if isinstance(each, Undecodable)),
-            expired=expired_lately(found, (each.key for each in judged), self._clock.wall_ns()),
+            expired=expired_lately((kv for kv in found if kv.key not in held), self._clock.wall_ns()),
         )
         newest = max((*kvs, *found), key=lambda kv: kv.modified, default=None)
         position = Position(
@@ -95,6 +92,17 @@ class LeaseReader:
             mark=None if newest is None else Mark(newest.key, newest.modified),
         )
         return snapshot, position
+
+    async def _all_judged(
+        self, kvs: Sequence[KeyValue], records: Mapping[bytes, KeyValue]
+    ) -> list[Lease | Undecodable]:
+        """In slices, so that the loop is not held."""
+        self._judge.forget_all_but(kv.lease for kv in kvs)
+        judged = list[Lease | Undecodable]()
+        for start in range(0, len(kvs), SLICE):
+            judged += [self.judged(kv, records) for kv in kvs[start : start + SLICE]]
+            await asyncio.sleep(0)
+        return judged
 
     async def _pages(self, prefix: bytes, revision: int) -> tuple[Header, list[KeyValue]]:
         """Every key that begins with ``prefix``, at ``revision`` (0: now); whose it is and of which revision."""
