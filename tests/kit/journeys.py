@@ -82,6 +82,8 @@ class Story:
     t_ns: int = START_NS
     answer: Transport | None = None
     """What the reply carries; None: the fitting one for the protocol."""
+    answerer: IPAddress | None = None
+    """Who answers; None: the target."""
     outer_source: IPAddress | None = None
 
     @property
@@ -208,7 +210,8 @@ class Story:
 
     def packet(self) -> IpPacket:
         probe = self.probe
-        ends = (probe.source, probe.target) if self.direction == "request" else (probe.target, probe.source)
+        back = self.answerer or probe.target, probe.source
+        ends = (probe.source, probe.target) if self.direction == "request" else back
         load = request(probe) if self.direction == "request" else self.answer or reply(probe)
         number = probe.number if not isinstance(load, IcmpError) else (1 if probe.family == 4 else 58)
         return packet(*ends, number, load, self.ttl)

@@ -1,4 +1,7 @@
-"""Where the well-known tutorials and the kernel differ, step by step, in English and Chinese (``--article``)."""
+"""Where the well-known tutorials and the kernel differ, step by step, in English and Chinese (``--article``).
+
+They tell the way through a tunnel between two nodes; of other ways there is nothing to compare.
+"""
 
 from typing import Final
 
@@ -6,13 +9,10 @@ ARTICLE: Final[dict[str, tuple[str, str]]] = {
     # step: (English, Chinese); the line begins with the word "article" of ``walk_words``
     "2": (
         (
-            "that the bridge ARPs for pod4. In fact pod1 asks for its gateway, and that is the bridge's own MAC: "
-            "nobody on this node ever asks for a pod of another node."
+            "that the bridge ARPs for the target. In fact the pod asks for its gateway, and that is the bridge's own "
+            "MAC: nobody on this node ever asks for a pod of another node."
         ),
-        (
-            "网桥用 ARP 询问 pod4。实际上 pod1 询问的是网关，而那就是网桥自己的 MAC："
-            "本节点上没有谁会询问其他节点的 Pod。"
-        ),
+        ("网桥用 ARP 询问目标。实际上 Pod 询问的是网关，而那就是网桥自己的 MAC：本节点上没有谁会询问其他节点的 Pod。"),
     ),
     "3a": (
         (
@@ -58,3 +58,25 @@ ARTICLE: Final[dict[str, tuple[str, str]]] = {
         "网桥发出 ARP。实际上是节点经网桥询问（多数时候用缓存），再由网桥的转发表选出端口。",
     ),
 }
+
+ASIDE: Final[tuple[tuple[str, str], ...]] = (
+    (
+        "cbr0 is kubenet's name for the bridge; the bridge plugin's own default is cni0.",
+        "cbr0 是 kubenet 给网桥起的名字；bridge 插件自己的默认名是 cni0。",
+    ),
+    (
+        (
+            "UDP 8472 is Linux's old default, IANA's port for VXLAN is 4789; the outer headers cost 50 bytes over "
+            "IPv4, so the pods' MTU is that of the underlay minus 50."
+        ),
+        (
+            "UDP 8472 是 Linux 的旧默认值，IANA 分配给 VXLAN 的端口是 4789；IPv4 的外层头占 50 字节，"
+            "因此 Pod 的 MTU 是底层网络的 MTU 减去 50。"
+        ),
+    ),
+    (
+        "a route table of AWS takes 50 routes: a default quota, raised since; ask the API for the table's own.",
+        "AWS 的一张路由表容纳 50 条路由：这是默认配额，后来已提高；请向 API 查询该表的配额。",
+    ),
+)
+"""What belongs to no step."""

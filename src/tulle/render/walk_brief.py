@@ -27,7 +27,7 @@ def arrow_lines(journey: Journey, direction: Direction, lang: str, columns: int)
     pieces = [_place_in_line(hops, at) + _link(hops, at) for at in range(len(hops))]
     if direction == "reply":
         pieces[0] = f"{say('reply', lang)}{say('colon', lang)}{pieces[0]}"
-    pieces.append(f"({duration(known[-1].total_ns if known else None)})")
+    pieces[-1] += f"({duration(known[-1].total_ns if known else None)})"
     return [Line(("" if at == 0 else "   ") + piece) for at, piece in enumerate(flow(pieces, columns - 3))]
 
 

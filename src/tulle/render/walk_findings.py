@@ -110,8 +110,8 @@ FINDINGS: Final[dict[str, tuple[str, str, str, str]]] = {
         "很可能是过滤规则；以 root 运行时这里会显示内核的丢弃原因",
     ),
     "underlay-lost": (
-        "the outer packet was last seen on {device} and did not reach the other node",
-        "外层包最后出现在 {device}，没有到达另一个节点",
+        "it was last seen on {device} and did not reach the other node",
+        "它最后出现在 {device}，没有到达另一个节点",
         "the network between the nodes lost or refused it",
         "节点之间的网络丢失或拒绝了它",
     ),

@@ -6,7 +6,9 @@ from 100 on the kernel's answers stand below each hop as well.  Brief forms are 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from tulle.render.walk_article import ASIDE
 from tulle.render.walk_brief import arrow_lines, same_way, verdict_lines
 from tulle.render.walk_broken import broken_walk
 from tulle.render.walk_findings import finding_text
@@ -23,6 +25,7 @@ __all__ = ["Look", "render_journey"]
 def render_journey(journey: Journey, look: Look) -> list[Line]:
     """The whole journey: header, request, reply when it has something to say of its own, verdict, finding."""
     failed = journey.verdict.direction if journey.verdict.status != "delivered" else None
+    look = replace(look, article=look.article and journey.overlay is not None)
     return [
         *_header(journey, look),
         Line(""),
@@ -54,7 +57,8 @@ def _reply(journey: Journey, failed: Direction | None, look: Look) -> Iterable[L
 
 def _header(journey: Journey, look: Look) -> Iterable[Line]:
     lang = look.lang
-    packet = say("header.packet", lang, proto=_protocol(journey), id=journey.packet.id, len=journey.packet.len)
+    name = "header.packet" if journey.packet.len else "header.unseen"
+    packet = say(name, lang, proto=_protocol(journey), id=journey.packet.id, len=journey.packet.len)
     ends = f"{_end(journey.source, lang)}  →  {_end(journey.target, lang)}"
     facts = [_tunnel(journey, lang), *_nodes(journey), say("header.clock", lang)]
     if look.roomy:
@@ -100,7 +104,8 @@ def _tunnel(journey: Journey, lang: str) -> str:
 def _notes(journey: Journey, look: Look) -> Iterable[Line]:
     """What is not a hop: questions beside the walk, how to read a tie, what could not be looked at."""
     beside = [*_sides(journey, look), *_checksums(journey, look), *(_note(note, look.lang) for note in journey.notes)]
-    for mark, text in [*(("·", text) for text in beside), *_ties(journey, look.lang)]:
+    asides = [("✎", texts[look.lang == "zh"]) for texts in ASIDE] if look.article else []
+    for mark, text in [*(("·", text) for text in beside), *_ties(journey, look.lang), *asides]:
         for at, piece in enumerate(wrap(text, look.limit - 4)):
             yield Line((f"  {mark} " if at == 0 else "    ") + piece, "dim")
 

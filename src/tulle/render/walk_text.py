@@ -7,14 +7,15 @@ put on afterwards.  A no-break space holds a number and its unit together; it pr
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 from unicodedata import category, east_asian_width
 
 Style: TypeAlias = Literal["plain", "bold", "good", "bad", "dim", "tunnel"]
 _CODES: Final[dict[Style, str]] = {"plain": "", "bold": "1", "good": "32", "bad": "31", "dim": "2", "tunnel": "36"}
 _ASCII: Final = str.maketrans(
-    "─│┌┐└┘═║╔╗╚╝┊▶→←⇒↔≤✔✘µΣΔ·…−–≈×",
-    "-|++++=|++++:>><>=<+xuSd.~--~x",
+    "─│┌┐└┘═║╔╗╚╝┊▶→←⇒↔≤✔✘✎µΣΔ·…−–≈×",
+    "-|++++=|++++:>><>=<+x*uSd.~--~x",
 )
 """One character for one, so that columns stay."""
 NO_BREAK: Final = "\u00a0"
@@ -44,9 +45,10 @@ def _printable(char: str) -> str:
 
 def width(text: str) -> int:
     """Columns that the cleaned text takes: a CJK character two, a combining one none."""
-    return sum(_width(char) for char in text)
+    return len(text) if text.isascii() and text.isprintable() else sum(_width(char) for char in text)
 
 
+@lru_cache(maxsize=1024)
 def _width(char: str) -> int:
     if char == NO_BREAK:
         return 1
@@ -82,17 +84,17 @@ def flow(pieces: Sequence[str], columns: int) -> list[str]:
     lines: list[str] = []
     line = ""
     for piece in pieces:
-        if width((line + piece).rstrip()) <= columns:
+        if width((line + piece).rstrip(" ")) <= columns:
             line += piece
             continue
-        if line.strip():
-            lines.append(line.rstrip())
+        if line.strip(" "):
+            lines.append(line.rstrip(" "))
         line = piece.lstrip(" ")
-        while width(line.rstrip()) > columns:
+        while width(line.rstrip(" ")) > columns:
             head = _head(line, columns) or line[0]
             lines.append(head)
             line = line[len(head) :]
-    return [*lines, line.rstrip()] if line.strip() or not lines else lines
+    return [*lines, line.rstrip(" ")] if line.strip(" ") or not lines else lines
 
 
 def printed(lines: Iterable[Line], *, color: bool = False, ascii_only: bool = False) -> str:
@@ -101,7 +103,7 @@ def printed(lines: Iterable[Line], *, color: bool = False, ascii_only: bool = Fa
 
 
 def _print(line: Line, color: bool, ascii_only: bool) -> str:
-    text = clean(line.text).rstrip()
+    text = clean(line.text).rstrip(" ")
     text = text.translate(_ASCII) if ascii_only else text
     code = _CODES[line.style]
     return f"\x1b[{code}m{text}\x1b[0m" if color and code and text else text

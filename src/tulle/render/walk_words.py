@@ -12,6 +12,7 @@ WORDS: Final[Words] = {
     "what": ("what happened", "发生了什么"),
     "underlay": ("underlay", "底层网络"),
     "header.packet": ("{proto}, probe {id}, {len} bytes", "{proto}，探测包 {id}，{len} 字节"),
+    "header.unseen": ("{proto}, probe {id}", "{proto}，探测包 {id}"),
     "header.address": ("{ip}", "{ip}"),
     "header.end": ("{pod} {ip} on {node}", "{pod} {ip}（位于 {node}）"),
     "header.node": ("{pod} {ip}", "{pod} {ip}"),

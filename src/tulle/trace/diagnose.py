@@ -96,9 +96,9 @@ def _rules(scene: Scene) -> Sequence[Rule]:
         case "source pod":
             return _AT_THE_START
         case "source node":
-            return _ON_THE_SOURCE_NODE
+            return _ON_THE_UNDERLAY if scene.walk[-1].step == "3c" else _ON_THE_SOURCE_NODE
         case "underlay":
-            return (_wrong_node, port_down, _underlay_silent, _cut)
+            return _ON_THE_UNDERLAY
         case "target node":
             return _ON_THE_TARGET_NODE
         case "target pod":
@@ -265,8 +265,8 @@ def _maybe_filtered(scene: Scene) -> Finding | None:
 
 
 def _cut(scene: Scene) -> Finding | None:
-    """It went out on the underlay, and the far end is linked to it, yet it did not come."""
-    if scene.last is None:
+    """It went out on the underlay, and nothing of it was seen on the other node, which was looked into."""
+    if scene.last is None or scene.cast.target_node not in scene.topology.namespaces:
         return None
     return scene.finding("D61", "underlay-lost", device=scene.device.name if scene.device else "")
 
@@ -367,6 +367,7 @@ _AT_THE_START: Final[Sequence[Rule]] = (
     _next_hop_silent,
     _veth_down,
 )
+_ON_THE_UNDERLAY: Final[Sequence[Rule]] = (_wrong_node, port_down, _underlay_silent, _cut)
 _ON_THE_SOURCE_NODE: Final[Sequence[Rule]] = (
     _tunnel_filtered,
     _filtered,

@@ -458,11 +458,15 @@ def test_without_any_evidence_there_is_no_finding() -> None:
     assert correlate(unread.findings({})).verdict.finding is None
 
 
-def test_an_underlay_that_nobody_may_look_into_gives_no_finding_that_it_lost_the_packet() -> None:
-    machine = two_nodes(wire=False)
-    told = story(machine).leaves_pod().wraps().goes_out()
-    finding = found(told)
-    assert finding is None or finding.rule == "tables-agree"
+def test_what_left_the_node_and_did_not_come_was_lost_between_though_the_underlay_cannot_be_seen() -> None:
+    finding = found(story(two_nodes(wire=False)).leaves_pod().wraps().goes_out())
+    assert finding is not None
+    assert (finding.rule, finding.facts["device"]) == ("underlay-lost", "eth0")
+
+
+def test_a_target_node_that_nobody_may_look_into_is_not_said_to_have_missed_the_packet() -> None:
+    machine = two_nodes(wire=False).without(NODE2, POD4)
+    assert found(story(machine).leaves_pod().wraps().goes_out()) is None
 
 
 def test_a_drop_elsewhere_on_the_host_changes_nothing() -> None:
