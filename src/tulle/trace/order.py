@@ -51,6 +51,7 @@ def cast_of(order: Order, spaces: Spaces, topology: Topology, questioner: Questi
 
 
 def flow_of(order: Order, spaces: Spaces, topology: Topology, places: Places) -> Flow:
+    """Addresses, protocol and port.  Raises ConfigError: an end has no address of this family."""
     target = None if order.target is None else _address(order, topology, places, places.target)
     target = target or order.target_address
     if target is None:
