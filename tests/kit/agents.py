@@ -164,6 +164,7 @@ class Cluster:
             row = (key, value, revision, revision)
             db.execute("INSERT OR REPLACE INTO lease (key, value, created, modified) VALUES (?, ?, ?, ?)", row)
             db.execute("INSERT INTO event (revision, key, value, created) VALUES (?, ?, ?, ?)", (revision, *row[:3]))
+        os.truncate(self.store, self.store.stat().st_size)  # watchers wake by the file, after the commit
 
     def steal(self, number: int) -> None:
         """Give the subnet of node ``number`` to a node that is not here."""
