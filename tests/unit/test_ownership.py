@@ -72,6 +72,14 @@ NODE = IPv4Address("192.168.64.12")
             id="a resolving neighbour at our key",
         ),
         pytest.param(Neighbor(device="eth0", ip=GATEWAY, mac=MAC), Standing.FOREIGN, id="a neighbour elsewhere"),
+        pytest.param(
+            Neighbor(device="flannel.1", ip=GATEWAY, mac=None, proxy=True), Standing.FOREIGN, id="a proxy entry"
+        ),
+        pytest.param(
+            FdbEntry(device="flannel.1", mac=ZERO_MAC, dst=NODE, permanent=False),
+            Standing.FOREIGN,
+            id="a default entry that ages",
+        ),
         pytest.param(FdbEntry(device="flannel.1", mac=MAC, dst=NODE), Standing.OURS, id="a peer's FDB entry"),
         pytest.param(FdbEntry(device="flannel.1", mac=STRANGE_MAC, dst=NODE), Standing.FOREIGN, id="a MAC of no lease"),
         pytest.param(
