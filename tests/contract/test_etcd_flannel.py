@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.stores import CONFIG, LONG_S, Watch, key, lease, reservation
+from tests.contract.stores import CONFIG, LONG_S, PATIENCE_S, Watch, key, lease, reservation
 from tests.kit.etcd import NEEDS_ETCD, Etcd, etcd
 from tests.kit.virtual_time import SeededRandom
 from tulle.agent.identity import Identity
@@ -259,6 +259,42 @@ def test_a_lease_that_somebody_wrote_with_our_address_does_not_move_a_node_that_
         assert held.key == key(44)
         again = await keeper(store, "first").acquire(offer(CONFIG, 1, None))
         assert again.key == key(44), "by its key, also without subnet.env"
+
+    told(server, story)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        pytest.param(MINE, True, id="the same value: an operator's hand"),
+        pytest.param('{"PublicIP":"192.168.64.1"}', True, id="a reservation"),
+        pytest.param(MINE.replace("02:00:00:00:00:01", "3e:ae:f2:d4:ca:39"), False, id="another VTEP at our address"),
+        pytest.param(FLANNELS, False, id="another address"),
+    ],
+)
+def test_a_foreign_write_on_a_running_nodes_key(server: Etcd, value: str, kept: bool) -> None:
+    async def story(store: Store) -> None:
+        mine = keeper(store, "first")
+        before, changed = await mine.acquire(offer(CONFIG, 1)), asyncio.Event()
+        mine.on_change = lambda _: changed.set()
+
+        async def follow() -> None:
+            async for event in store.watch():
+                mine.noticed(event)
+
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(follow()), tasks.create_task(mine.run())]
+            await asyncio.to_thread(server.put, f"subnets/{before.key}", value)
+            async with asyncio.timeout(PATIENCE_S):
+                while (await owned(store) == [before.key]) is not kept or not await owned(store):  # noqa: ASYNC110 - etcd's
+                    await asyncio.sleep(0.05)
+            for task in running:
+                task.cancel()
+        assert changed.is_set() is not kept, "the data path is told only of another lease"
+        assert await asyncio.to_thread(server.get, f"subnets/{before.key}") == (MINE if kept else value)
+
+    async def owned(store: Store) -> list[str]:
+        return [each.key for each in (await store.snapshot()).leases if each.owner == "first"]
 
     told(server, story)
 

@@ -192,7 +192,7 @@ class LeaseKeeper:
             if attempt:
                 await self._clock.sleep(self._jittered(CONFLICT_PAUSE_S))
             snapshot = await self._directory.snapshot()
-            ours = leases_of(claimant, snapshot.leases)
+            ours = [lease for lease in leases_of(claimant, snapshot.leases) if not self._is_an_intruders(lease)]
             try:
                 return await self._claim(claimant, offer, preferred, snapshot, ours)
             except LeaseConflict as error:
@@ -222,6 +222,16 @@ class LeaseKeeper:
         expired = [net for key in snapshot.expired for net in _subnets(key)]
         subnets = choose_subnets(offer.config, taken, expired, preferred, self._random.below)
         return await self._claims.create(self._lease(offer, subnets), self._ttl_s)
+
+    def _is_an_intruders(self, lease: Lease) -> bool:
+        """Did a node without a key (a flanneld) write itself in at our address while we were running?
+
+        It has another VTEP.  Its subnet is its own from now on, and ours is another one.
+        """
+        if self._grant is None or lease.owner is not None:
+            return False
+        mine = self._grant.lease
+        return lease.vtep_mac not in {None, mine.vtep_mac} or lease.vtep_mac6 not in {None, mine.vtep_mac6}
 
     def _lease(self, offer: Offer, subnets: Subnets) -> Lease:
         return Lease(
