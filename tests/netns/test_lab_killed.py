@@ -19,8 +19,6 @@ from tulle.lab.state import LabState, Process, decode_state, encode_state, plann
 from tulle.lab.topology import Wishes, design
 
 pytestmark = pytest.mark.skipif(bool(NEEDS_ROOT), reason=str(NEEDS_ROOT))
-POINTS = 4
-"""Of each command and signal."""
 SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
 
 
@@ -74,15 +72,16 @@ def interrupt(lab: LabCommand, number: signal.Signals, after_s: float, verb: str
     process.communicate(timeout=PATIENCE_S)
 
 
-def points(verb: str, number: signal.Signals, longest_s: float) -> list[float]:
+def points(verb: str, number: signal.Signals, longest_s: float, count: int) -> list[float]:
+    """When to end a command: ``count`` seeded moments."""
     chance = random.Random(f"{verb} {number}")
-    return sorted(chance.uniform(0.05, longest_s) for _ in range(POINTS))
+    return sorted(chance.uniform(0.05, longest_s) for _ in range(count))
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("part", range(3))
 def test_an_up_that_ends_anywhere_leaves_what_down_cleans(lab: LabCommand, number: signal.Signals, part: int) -> None:
-    for after_s in points(f"up {part}", number, 0.8):
+    for after_s in points(f"up {part}", number, 0.8, 4):
         interrupt(lab, number, after_s, "up", "--nodes", "3", "--ipv6")
         lab.must("down")
         assert lab.leftovers() == [], after_s
@@ -93,7 +92,7 @@ def test_an_up_that_ends_anywhere_leaves_what_down_cleans(lab: LabCommand, numbe
 def test_a_node_that_half_comes_or_goes_leaves_what_down_cleans(
     lab: LabCommand, verb: str, number: signal.Signals
 ) -> None:
-    for after_s in points(verb, number, 0.6):
+    for after_s in points(verb, number, 0.6, 2):
         lab.must("up", "--pods", "1")
         interrupt(lab, number, after_s, verb, "node3" if verb == "add node" else "node2")
         lab.must("ping", "-c", "1", "node1", "pod1")
@@ -103,7 +102,7 @@ def test_a_node_that_half_comes_or_goes_leaves_what_down_cleans(
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_down_that_ends_anywhere_is_finished_by_the_next(lab: LabCommand, number: signal.Signals) -> None:
-    for after_s in points("down", number, 0.4):
+    for after_s in points("down", number, 0.4, 3):
         lab.must("up", "--nodes", "3", "--pods", "1")
         interrupt(lab, number, after_s, "down")
         lab.must("down")
@@ -147,6 +146,13 @@ def test_agents_that_died_are_shown_and_do_not_keep_down(lab: LabCommand) -> Non
     eventually(lambda: all(identify(pid) is None for pid in pids))
     assert [node["agent_pid"] for node in lab.listed()["nodes"]] == [None, None]
     lab.must("ping", "-c", "1", "pod1", "pod4")  # the data path outlives them
+    lab.must("down")
+    assert lab.leftovers() == []
+
+
+def test_agents_that_hang_do_not_keep_down(lab: LabCommand) -> None:
+    for node in lab.facts("up", "--pods", "0")["nodes"]:
+        os.kill(node["agent_pid"], signal.SIGSTOP)
     lab.must("down")
     assert lab.leftovers() == []
 

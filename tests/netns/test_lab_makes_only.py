@@ -121,6 +121,7 @@ def test_a_node_whose_agent_never_starts_leaves_its_peers_without_its_entries(la
             assert "10.244.2." not in state
             assert "192.168.64.12" not in state
         assert _state(lab, "node2") == ""
+        assert lab.run("down").stderr == f"tulle: lab {lab.name}: another tulle command is at work on it: wait for it\n"
     finally:
         process.kill()
         process.communicate()
