@@ -69,7 +69,8 @@ class Node:
         if not self.reconciler.in_place:
             return None
         inputs = self.reconciler.intent.desired.inputs
-        return PodNetwork(subnet=inputs.own.subnet, subnet6=inputs.own.subnet6, mtu=pod_mtu(inputs))
+        own, networks = inputs.own, inputs.config.networks
+        return PodNetwork(subnet=own.subnet, subnet6=own.subnet6, mtu=pod_mtu(inputs), networks=networks)
 
     def after_pass(self, intent: Intent) -> None:
         """Keep flannel's file true once the node is in place, written only when it differs.

@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Interface, IPv6Interface
 
-from tulle.cni.attach import PodNetwork, attachment, host_device
+from tulle.cni.attach import Attachment, PodNetwork, attachment, host_device
 from tulle.cni.delete import release, take_away
 from tulle.cni.ipam import Interfaces
 from tulle.cni.records import Record
-from tulle.cni.site import Site, converge
-from tulle.model.objects import Link
+from tulle.cni.site import Look, Site, converge
+from tulle.model.change import Delete, Plan
+from tulle.model.objects import Address, Link
 from tulle.wire.cni import Invocation
 from tulle.wire.cni_error import ALREADY_ATTACHED, TRY_AGAIN, CniError
 from tulle.wire.cni_result import encode_result
@@ -30,6 +31,8 @@ async def add(site: Site, call: Invocation) -> bytes:
                 raise CniError(ALREADY_ATTACHED, f"{call.container_id} {call.ifname}", "is attached already")
             wanted = attachment(call, network, _allocate(site, call, network, look.bridge), look.bridge)
             async with _undone_if_it_fails(site, call):
+                if call.conf.force_address:
+                    await _remove_other_addresses(site, wanted, look)
                 await converge(site.kernel, wanted.host, look.observed)
         async with _undone_if_it_fails(site, call):
             await converge(pod, wanted.pod, wanted.newborn)
@@ -43,6 +46,18 @@ async def _undone_if_it_fails(site: Site, call: Invocation) -> AsyncGenerator[No
     except BaseException:
         await take_away(site, call.conf.name, call.owner)
         raise
+
+
+async def _remove_other_addresses(site: Site, wanted: Attachment, look: Look) -> None:
+    """The bridge shall have our gateways alone, as ``forceAddress`` asks; link-local ones are the kernel's."""
+    doomed = [
+        Delete(address)
+        for address in look.observed.each(Address)
+        if address.device == look.bridge.name and address.key not in wanted.host and not address.interface.is_link_local
+    ]
+    for outcome in await site.kernel.apply(Plan(tuple(doomed))):
+        if outcome.error is not None:
+            raise outcome.error
 
 
 def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -> Interfaces:
