@@ -120,6 +120,40 @@ HELP: Final[Mapping[str, str]] = {
     "its name (default: node and its number)": "名称（默认为 node 加编号）",
     "its name": "名称",
     "pods on it (default: 2)": "其上的 Pod 数（默认 2）",
+    # status, peers, leases, plan
+    "what this node's agent holds, repairs and misses": "本节点代理持有、修复和缺失的内容",
+    "the other nodes, and the kernel entries that reach each": "其他节点，以及到达每个节点的内核表项",
+    "who holds which pod subnet": "各 Pod 子网由谁持有",
+    "what the agent would change now, as ip/bridge/nft text (the dry run)": (
+        "代理现在会做的更改，以 ip/bridge/nft 命令显示（只看不做）"
+    ),
+    "a node of a lab instead of this machine": "实验中的一个节点，而不是本机",
+    "as if the kernel held nothing of it: the whole state as text": "假定内核中什么都没有：显示全部状态",
+    # agent
+    "Be this node's agent: hold a lease, and keep the kernel's overlay state true.": (
+        "作为本节点的代理：持有租约，并使内核中的覆盖网络状态始终正确。"
+    ),
+    "keep every file below DIR (default: TULLE_ROOT, else /)": "所有文件都放在 DIR 之下（默认 TULLE_ROOT，否则 /）",
+    "sqlite:///path or etcd://host:port[,host:port]/prefix (default: the embedded store in the state folder)": (
+        "sqlite:///路径 或 etcd://主机:端口[,主机:端口]/前缀（默认：状态目录中的内嵌存储）"
+    ),
+    "underlay device (default: that of the default route)": "底层网络设备（默认：默认路由所用的设备）",
+    "IPv4 address that other nodes send to": "其他节点发往本节点的 IPv4 地址",
+    "IPv6 address that other nodes send to": "其他节点发往本节点的 IPv6 地址",
+    "where to write subnet.env": "subnet.env 的写入位置",
+    "masquerade what leaves the overlay (default: false)": "对离开覆盖网络的流量做地址伪装（默认 false）",
+    "accept the overlay's traffic in forward chains (default: true)": "在转发链中放行覆盖网络的流量（默认 true）",
+    "how often everything is compared with the kernel (default: %(default)s)": (
+        "多久把全部状态与内核比较一次（默认 %(default)s）"
+    ),
+    "append the log to PATH instead of stderr": "把日志追加到 PATH，而不是标准错误",
+    "log more": "记录更详细的日志",
+    # completion, man
+    "print a completion script for a shell": "输出 shell 的补全脚本",
+    "which shell; places: the names of nodes, pods and namespaces that there are": (
+        "哪个 shell；places：现有的节点、Pod 和命名空间的名称"
+    ),
+    "Print the manual page: 'tulle man | man -l -' shows it.": "输出手册页：用 tulle man | man -l - 查看。",
 }  # fmt: skip
 
 
