@@ -39,8 +39,9 @@ PURE_MODULES = frozenset(
         "cni.attach",
         *("lab.checks", "lab.labfile", "lab.state", "lab.topology", "lab.underlay"),
         *("trace.changes", "trace.correlate", "trace.decided", "trace.diagnose", "trace.journey"),
-        *("trace.json", "trace.ordering", "trace.places", "trace.probe_packet", "trace.reasons", "trace.sightings"),
-        *("trace.steps", "trace.topology", "trace.trail", "trace.verdict"),
+        *("trace.json", "trace.ordering", "trace.places", "trace.probe_packet", "trace.reasons", "trace.rules_devices"),
+        *("trace.rules_filters", "trace.rules_routes", "trace.rules_tunnel", "trace.scene", "trace.sightings"),
+        *("trace.steps", "trace.topology", "trace.trail", "trace.verdict", "trace.waits"),
     )
 )
 """The pure modules of rooms that also have a rim."""

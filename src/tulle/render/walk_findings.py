@@ -106,8 +106,8 @@ FINDINGS: Final[dict[str, tuple[str, str, str, str]]] = {
     "tables-agree": (
         "{node} would forward it by every table, and it did not come out",
         "{node} 的所有表都会转发它，但它没有出来",
-        "a filter is the likely reason; as root the kernel's own drop reason is shown here",
-        "很可能是过滤规则；以 root 运行时这里会显示内核的丢弃原因",
+        "a filter is the likely reason (nft list ruleset); as root the kernel's own drop reason is shown here",
+        "很可能是过滤规则（nft list ruleset）；以 root 运行时这里会显示内核的丢弃原因",
     ),
     "underlay-lost": (
         "it was last seen on {device} and did not reach the other node",

@@ -135,7 +135,7 @@ WORDS: Final[Words] = {
     "colon": (": ", "："),
     "stop": (".", "。"),
     "semicolon": ("; ", "；"),
-    "list": (", ", "，"),
+    "list": (", ", "、"),
 }
 
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tulle.trace.decided import Decision, NodeFacts
-from tulle.trace.diagnose import Scene, diagnose
+from tulle.trace.diagnose import diagnose
 from tulle.trace.journey import Direction, Drop, Hop, Verdict
 from tulle.trace.places import Places
 from tulle.trace.probe_packet import Probe, describe
+from tulle.trace.scene import Scene
 from tulle.trace.sightings import Question
 from tulle.trace.steps import Numbered
 from tulle.trace.topology import NetnsId, Topology

@@ -4,18 +4,16 @@ Pure.  The kernel says no more than "no route" when a device that is down took i
 and nothing at all when a pair's other end is down: the list of devices knows.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tulle.trace.journey import Finding
+from tulle.trace.scene import Scene
 from tulle.trace.topology import Device
-
-if TYPE_CHECKING:
-    from tulle.trace.diagnose import Scene
 
 _WITH_ROUTES: Final = ("vxlan", "bridge")
 
 
-def first_device_down(scene: "Scene") -> Finding | None:
+def first_device_down(scene: Scene) -> Finding | None:
     """The source's own device, or the other end of its pair: nothing was ever seen to leave."""
     route = scene.decision("route")
     own = scene.topology.named(scene.cast.source, route.device) if route else None
@@ -23,17 +21,25 @@ def first_device_down(scene: "Scene") -> Finding | None:
         return None
     peer = scene.topology.peer(own)
     down = next((device for device in (own, peer) if device is not None and not device.up), None)
-    return _is_down(scene, "D30", down)
+    return is_down(scene, "D30", down)
 
 
-def port_down(scene: "Scene") -> Finding | None:
+def veth_down(scene: Scene) -> Finding | None:
+    """The pair's other end was never reached."""
+    peer = scene.topology.peer(scene.device) if scene.device else None
+    if peer is None or peer.up or scene.last is None or not scene.last.outgoing:
+        return None
+    return is_down(scene, "D30", peer)
+
+
+def port_down(scene: Scene) -> Finding | None:
     """A bridge in the middle whose port to the target's node is down."""
     space = scene.topology.namespaces.get(scene.netns)
     ports = [d for d in (space.devices if space else ()) if d.peer and d.peer.netns == scene.cast.target_node]
-    return _is_down(scene, "D60", next((port for port in ports if not port.up), None))
+    return is_down(scene, "D60", next((port for port in ports if not port.up), None))
 
 
-def routes_down(scene: "Scene") -> Finding | None:
+def routes_down(scene: Scene) -> Finding | None:
     """No route, and a tunnel or bridge here is down: the kernel removed what went through it."""
     route, space = scene.decision("route"), scene.topology.namespaces.get(scene.netns)
     if route is None or route.found or route.route_kind or space is None:
@@ -45,7 +51,7 @@ def routes_down(scene: "Scene") -> Finding | None:
     return scene.finding(fault, "device-down", route, repair=f"ip link set {down.name} up", device=down.name)
 
 
-def not_in_the_bridge(scene: "Scene") -> Finding | None:
+def not_in_the_bridge(scene: Scene) -> Finding | None:
     """The source's pair ends in a device that is no bridge's port, and the frame is for the bridge's MAC."""
     device, last = scene.device, scene.last
     if device is None or last is None or last.outgoing or last.capture.pkttype != "otherhost":
@@ -60,12 +66,13 @@ def not_in_the_bridge(scene: "Scene") -> Finding | None:
     return scene.shown("D28", "not-in-the-bridge", *asked, repair=repair, device=device.name, bridge=owner.name)
 
 
-def _bridges(scene: "Scene") -> list[Device]:
+def _bridges(scene: Scene) -> list[Device]:
     space = scene.topology.namespaces.get(scene.netns)
     return [device for device in (space.devices if space else ()) if device.kind == "bridge"]
 
 
-def _is_down(scene: "Scene", fault: str, device: Device | None) -> Finding | None:
+def is_down(scene: Scene, fault: str, device: Device | None) -> Finding | None:
+    """The finding that ``device`` is down; None: there is no such device."""
     if device is None:
         return None
     where = scene.cast.name(device.netns)
