@@ -1,0 +1,60 @@
+"""The real peer: flannel's daemon in a namespace, where its binary is installed.
+
+It is looked for as ``$TULLE_FLANNELD``, else as ``flanneld`` or ``flannel`` on the path.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.kit.agents import until
+from tests.kit.topology import Net
+
+BINARY = os.environ.get("TULLE_FLANNELD") or shutil.which("flanneld") or shutil.which("flannel")
+NEEDS_FLANNELD = pytest.mark.skipif(
+    BINARY is None, reason="flanneld is not installed (go install github.com/flannel-io/flannel@v0.26.7)"
+)
+
+
+@dataclass
+class Flanneld:
+    """One flanneld on one node; its subnet.env is where that node's tulled looks for it."""
+
+    net: Net
+    name: str
+    root: Path
+    endpoint: str
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def subnet_file(self) -> Path:
+        return self.root / "run/flannel/subnet.env"
+
+    @property
+    def log(self) -> str:
+        path = self.root / "flanneld.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def start(self, *flags: str) -> None:
+        """Start it, and wait until it has taken its place."""
+        assert BINARY is not None
+        self.subnet_file.parent.mkdir(parents=True, exist_ok=True)
+        before = self.log.count("Wrote subnet file")
+        command = ["ip", "netns", "exec", self.net.full(self.name), BINARY, "--etcd-endpoints", self.endpoint]
+        command += ["--iface", "eth0", "--subnet-file", str(self.subnet_file), *flags]
+        with (self.root / "flanneld.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until(self.subnet_file.exists, f"{self.name}: subnet.env", lambda: self.log)
+        until(lambda: self.log.count("Wrote subnet file") > before, f"{self.name}: a place", lambda: self.log)
+
+    def stop(self, number: int = signal.SIGKILL) -> None:
+        """End it; its data path stays."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.send_signal(number)
+            process.wait(timeout=20)

@@ -1,0 +1,176 @@
+"""tulle and the real flannel on one etcd: traffic both ways, the same bytes, and nodes that change sides."""
+
+import json
+import re
+import signal
+import socket
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.agents import Cluster, Node, cluster, until
+from tests.kit.etcd import NEEDS_ETCD, Etcd, etcd
+from tests.kit.flanneld import NEEDS_FLANNELD, Flanneld
+from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.stream import stream
+from tulle.kernel.netns import inside
+
+pytestmark = [pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT)), NEEDS_ETCD, NEEDS_FLANNELD]
+
+ADDRESS = "192.168.64.1"
+CONFIG = '{"Network":"10.244.0.0/16","SubnetLen":24,"EnableNFTables":true,"Backend":{"Type":"vxlan"}}'
+IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
+FULL_SIZE = 1430 - 28
+"""The UDP payload of a packet that fills the pods' MTU."""
+PORT = 9909
+
+
+@dataclass
+class Site:
+    """node1 runs tulle, node2 flannel; a pod on each."""
+
+    cluster: Cluster
+    server: Etcd
+    tulle: Node
+    flannel: Flanneld
+
+    def start(self) -> None:
+        self.tulle.start()
+        self.flannel.start()
+        self.meet()
+
+    def meet(self) -> None:
+        """Wait until each knows the way to the other."""
+        self.tulle.converge(1)
+        way = "10.244.1.0/24"
+        until(lambda: way in self.cluster.net.run("node2", "ip", "route"), f"node2: {way}", lambda: self.flannel.log)
+
+    def crosses(self, source: int, sink: int, size: int) -> bool:
+        """Does a datagram that must not be fragmented arrive?"""
+        net = self.cluster.net
+        with ExitStack() as stack:
+            with inside(net.path(f"pod{source}")):
+                sender = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            with inside(net.path(f"pod{sink}")):
+                receiver = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sender.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+            receiver.bind(("", PORT))
+            receiver.settimeout(0.5)
+            for _ in range(10):
+                sender.sendto(b"x" * size, (f"10.244.{sink}.2", PORT))
+                try:
+                    return len(receiver.recv(2048)) == size
+                except TimeoutError:
+                    continue
+        return False
+
+
+@contextmanager
+def mixed(folder: Path) -> Generator[Site]:
+    with cluster(folder, nodes=2, pods=True) as nodes:
+        nodes.net.ip("switch", f"addr add {ADDRESS}/24 dev br0")
+        nodes.net.sysctl("node2", "net/ipv4/ip_forward", "1")  # flannel leaves that to the operator
+        with etcd(folder, host=ADDRESS, before=("ip", "netns", "exec", nodes.net.full("switch"))) as server:
+            server.put("config", CONFIG)
+            for node in nodes.nodes:
+                node.store_url = server.url
+                server.put(f"subnets/10.244.{node.number}.0-24", f'{{"PublicIP":"192.168.64.1{node.number}"}}')
+            second = nodes.node(2)
+            flannel = Flanneld(nodes.net, second.name, second.root, f"http://{server.endpoint}")
+            try:
+                yield Site(nodes, server, nodes.node(1), flannel)
+            finally:
+                flannel.stop()
+
+
+def shape(value: str) -> str:
+    """A lease value without what differs between any two nodes."""
+    return re.sub(r"192\.168\.64\.1\d", "IP", re.sub(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", "MAC", value))
+
+
+def test_traffic_crosses_both_ways_also_at_full_size(tmp_path: Path) -> None:
+    with mixed(tmp_path) as site:
+        site.start()
+        for source, sink in ((1, 2), (2, 1)):
+            assert site.crosses(source, sink, 64)
+            assert site.crosses(source, sink, FULL_SIZE)
+        env = (site.tulle.root / "run/flannel/subnet.env").read_text()
+        assert env == site.flannel.subnet_file.read_text().replace("10.244.2.1", "10.244.1.1")
+
+
+def test_what_they_store_differs_in_nothing_but_addresses(tmp_path: Path) -> None:
+    with mixed(tmp_path) as site:
+        site.start()
+        ours, theirs = (site.server.get(f"subnets/10.244.{number}.0-24") for number in (1, 2))
+        assert shape(ours) == shape(theirs)
+        (mine,) = site.server.json("get", "/coreos.com/network/subnets/10.244.1.0-24")["kvs"]
+        lease = site.server.ctl("lease", "timetolive", f"{mine['lease']:x}")
+        assert "granted with TTL(86400s)" in lease
+        assert site.tulle.status()["refused"] == []
+
+
+def test_flannel_notices_nothing_of_what_tulle_keeps_for_itself(tmp_path: Path) -> None:
+    with mixed(tmp_path) as site:
+        site.start()
+        assert [key for key in site.server.keys("tulle/") if key.startswith("tulle/subnets")]
+        assert re.findall(r"^E\d{4} .*", site.flannel.log, re.MULTILINE) == []
+        site.flannel.stop()
+        site.flannel.start()
+        site.meet()
+        assert site.crosses(1, 2, 64)
+        assert re.findall(r"^E\d{4} .*", site.flannel.log, re.MULTILINE) == []
+
+
+def test_a_node_changes_from_flannel_to_tulle_and_back_under_traffic(tmp_path: Path) -> None:
+    with mixed(tmp_path) as site:
+        site.start()
+        net, second = site.cluster.net, site.cluster.node(2)
+        value = site.server.get("subnets/10.244.2.0-24")
+        with stream(net.path("pod1"), net.path("pod2"), "10.244.2.2") as flow:
+            until(lambda: len(flow.received) > 20, "the stream flows")
+            started_ns = time.monotonic_ns()
+            site.flannel.stop(signal.SIGTERM)
+            second.start()
+            second.converge(1)
+            assert site.server.get("subnets/10.244.2.0-24") == value, "the same lease: address, MAC and all"
+            assert second.status()["lease"]["owner"] == second.status()["node_id"]
+            second.stop()
+            site.flannel.start()
+            site.meet()
+            assert site.server.get("subnets/10.244.2.0-24") == value
+            count = len(flow.sent)
+            until(lambda: len(flow.sent) > count + 20, "the stream goes on")
+            time.sleep(0.2)  # what is under way arrives
+            assert flow.lost_since(started_ns) == 0
+
+
+def test_f09_a_flanneld_at_the_address_of_a_tulle_node_takes_its_lease_and_is_found_out(tmp_path: Path) -> None:
+    with mixed(tmp_path) as site:
+        site.start()
+        net, mine = site.cluster.net, site.tulle.status()["lease"]
+        net.add("node3")
+        net.veth(("node3", "eth0"), ("switch", "port3"))
+        net.ip("switch", "link set port3 master br0")
+        net.ip("node3", "addr add 192.168.64.13/24 dev eth0")
+        third = Flanneld(net, "node3", tmp_path / "node3", f"http://{site.server.endpoint}")
+        try:
+            third.start("--public-ip", "192.168.64.11")
+            taken = json.loads(site.server.get("subnets/10.244.1.0-24"))
+            assert taken["BackendData"]["VtepMAC"] != mine["vtep_mac"]
+            until(lambda: "was lost" in site.tulle.log, "the agent finds out", lambda: site.tulle.log)
+            own = until(lambda: moved(site, mine["key"]), "another lease", lambda: site.tulle.log)
+            assert own["public_ip"] == "192.168.64.11"
+            assert json.loads(site.server.get("subnets/10.244.1.0-24")) == taken, "and it is not fought"
+        finally:
+            third.stop()
+
+
+def moved(site: Site, key: str) -> dict[str, Any]:
+    """The lease of the tulle node, once it is another one than ``key``."""
+    lease = site.tulle.status()["lease"]
+    return {} if lease["key"] == key else lease
