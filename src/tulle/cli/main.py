@@ -47,6 +47,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         en="a recorded walk again, in any form, on any machine",
         zh="在任何机器上以任何形式重新显示记录的路径",
     ),
+    "graph": Command(
+        module="tulle.cli.graph",
+        en="the cluster as a picture: nodes, pods, tunnels, peers",
+        zh="把集群画成图：节点、Pod、隧道、对等节点",
+    ),
     "status": Command(
         module="tulle.cli.status",
         en="what this node's agent holds, repairs and misses",

@@ -47,7 +47,7 @@ def write_pictures(args: argparse.Namespace, journeys: Sequence["Journey"]) -> b
 
     journey = next((j for j in journeys if j.verdict.status != "delivered"), journeys[0])
     for form, name in asked:
-        _write(name, draw(journey, form))
+        write_picture(name, draw(journey, form))
     if args.pcap and args.pcap != "-":
         port = journey.overlay.port if journey.overlay is not None else None
         print(f"{args.pcap}: tshark -r {args.pcap}" + (f" -d udp.port=={port},vxlan" if port else ""), file=sys.stderr)
@@ -63,7 +63,8 @@ def _asked(args: argparse.Namespace) -> Iterator[tuple["Form", str]]:
         yield "pcap", args.pcap
 
 
-def _write(name: str, data: bytes) -> None:
+def write_picture(name: str, data: bytes) -> None:
+    """Into the file, or to stdout for ``-``."""
     if name == "-":
         sys.stdout.flush()
         sys.stdout.buffer.write(data)

@@ -85,7 +85,7 @@ def _size(hop: Hop) -> str:
     headers = hop.outer or hop.inner
     if hop.len is None or headers is None:
         return ""
-    return both(f"{hop.len} bytes", f"{hop.len} 字节") + tag("br") + f"ttl {headers.ttl}"
+    return both(f"{hop.len} bytes", f"{hop.len} 字节") + tag("br") + tag("span", " · ", class_="sep") + f"ttl {headers.ttl}"
 
 
 def _bar(leg: Leg | None, total_ns: int) -> list[str]:

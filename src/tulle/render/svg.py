@@ -19,7 +19,7 @@ from tulle.render.svg_parts import cut, el, escape, lines, spoken, switch, text
 from tulle.trace.journey import Journey
 
 FONT_SIZE: Final = 15
-_ROOT: Final = (
+ROOT: Final = (
     'role="img" aria-labelledby="t d" font-family="system-ui,-apple-system,Segoe UI,Roboto,Noto Sans,sans-serif"'
 )
 _LEFT: Final = 70
@@ -34,7 +34,7 @@ def svg_of(journey: Journey) -> str:
     times = timeline(scene)
     return "".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {scene.height}" {_ROOT}>',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {scene.height}" {ROOT}>',
             el("title", escape(f"{scene.title}: {scene.verdict[0].en} / {scene.verdict[0].zh}"), id="t"),
             el("desc", escape(description(scene)), id="d"),
             el("style", style(times)),

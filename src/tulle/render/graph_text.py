@@ -1,0 +1,77 @@
+"""A cluster in the terminal: one tree per node, the underlay below."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from tulle.render.cluster import Cluster, ClusterNode, ClusterWay
+from tulle.render.walk_text import Line, wrap
+
+WORDS: Final = {
+    "pods": ("pods", "Pod"),
+    "bridge": ("bridge", "网桥"),
+    "tunnel": ("tunnel", "隧道"),
+    "peers": ("peers", "对等节点"),
+    "no": ("no", "缺少"),
+    "neighbour": ("neighbour", "邻居表项"),
+    "FDB entry": ("FDB entry", "转发表项"),
+    "switch": ("underlay: one switch", "底层网络：一台交换机"),
+    "router": ("underlay: a router between the nodes", "底层网络：节点之间有一台路由器"),
+    "topology": ("from the topology, not running", "来自拓扑文件，未运行"),
+    "peer": ("known by its lease only", "仅由租约得知"),
+    "none": ("none", "无"),
+    "more": ("and {} more", "另有 {} 个"),
+}
+SHOWN: Final = 8
+"""Peers of a node that are listed before they are counted."""
+
+
+def say(word: str, lang: str) -> str:
+    return WORDS[word][lang == "zh"]
+
+
+def graph_lines(cluster: Cluster, lang: str, columns: int) -> list[Line]:
+    """The whole cluster in ``columns``."""
+    told = any(node.source == "topology" for node in cluster.nodes)
+    lines = [Line(f"{cluster.name}: {say('topology', lang)}"), Line("")] if told else []
+    for node in cluster.nodes:
+        lines += [*_node(node, lang, columns), Line("")]
+    if cluster.underlay:
+        lines.append(Line(say(cluster.underlay, lang)))
+    return lines if cluster.underlay else lines[:-1]
+
+
+def _node(node: ClusterNode, lang: str, columns: int) -> Iterable[Line]:
+    aside = f"  ({say('peer', lang)})" if node.source == "peer" else ""
+    facts = [*([node.nic] if node.nic else []), *(a for a in node.addresses if a != node.name)]
+    title = "  ".join([node.name, " ".join(facts), " ".join(node.subnets)])
+    yield Line(title.replace("    ", "  ").rstrip() + aside)
+    rows = [row for row in _rows(node, lang) if row[1]]
+    for at, (name, entries) in enumerate(rows):
+        yield from _branch(say(name, lang), entries, last=at == len(rows) - 1, columns=columns)
+
+
+def _rows(node: ClusterNode, lang: str) -> Iterable[tuple[str, list[Line]]]:
+    pods = "   ".join(f"{pod.name} {pod.address}".rstrip() for pod in node.pods)
+    yield "pods", [Line(pods)] if pods else []
+    yield "bridge", [Line(node.bridge)] if node.bridge else []
+    yield "tunnel", [Line(f"{tunnel.name}  VNI {tunnel.vni}  udp/{tunnel.port}") for tunnel in node.tunnels]
+    ways = [_way(way, lang) for way in node.ways[:SHOWN]]
+    more = len(node.ways) - len(ways)
+    yield "peers", [*ways, *([Line(say("more", lang).format(more))] if more else [])]
+
+
+def _way(way: ClusterWay, lang: str) -> Line:
+    if way.missing:
+        return Line(f"{way.subnet} → {way.device} ✘ {say('no', lang)} {say(way.missing[0], lang)}", "bad")
+    peer = f" {way.peer}" if way.peer else ""
+    return Line(f"{way.subnet} → {way.device} →{peer} {way.via}")
+
+
+def _branch(name: str, entries: list[Line], *, last: bool, columns: int) -> Iterable[Line]:
+    stem, bar = ("└ ", "  ") if last else ("├ ", "│ ")
+    label = f"{name:<8}" if name.isascii() else name + " " * max(1, 8 - 2 * len(name))
+    first = True
+    for entry in entries:
+        for piece in wrap(entry.text, columns - 10):
+            yield Line((stem + label if first else bar + " " * 8) + piece, entry.style)
+            first = False
