@@ -31,7 +31,7 @@ from tulle.trace.reasons import Context, place_decisions
 from tulle.trace.sightings import Question, Seen, Sighting
 from tulle.trace.steps import Numbered, number
 from tulle.trace.topology import NetnsId, Topology
-from tulle.trace.trail import NO_EVENTS, Events, SkbEvent, drop_in, receipt, trail_of
+from tulle.trace.trail import NO_EVENTS, Events, SkbEvent, drop_in, receipt, trail_along
 from tulle.trace.verdict import Walk, judge
 from tulle.trace.waits import first_askers, with_waits
 
@@ -68,6 +68,12 @@ def _sorted_out(
     return without_copies(in_order(mine, topology), topology)
 
 
+def trail_of_walk(walk: Sequence[Numbered], events: Events) -> tuple[SkbEvent, ...]:
+    """What the tracepoints told of the packet of ``walk``; a device that is gone has no name to join by."""
+    names = [place.device.name if place.device else "" for place in walk]
+    return trail_along([place.sighting for place in walk], names, events)
+
+
 def correlate(found: Findings) -> Journey:
     """The journey that the evidence tells."""
     start = min((sighting.t_ns for sighting in found.seen.sightings), default=0)
@@ -100,8 +106,7 @@ def _floods(found: Findings) -> Iterable[str]:
 
 def _walk(found: Findings, direction: Direction, start_ns: int, first_n: int) -> Walk:
     places = walk_of(found.topology, found.places, found.seen, direction)
-    device = places[0].device if places else None
-    trail = trail_of([place.sighting for place in places], device.name, found.events) if device else ()
+    trail = trail_of_walk(places, found.events)
     cast = found.places.seen_from(direction)
     hops = _hops(places, cast, direction, trail, start_ns, first_n)
     decided = {netns: answers for (way, netns), answers in found.answers.items() if way == direction}

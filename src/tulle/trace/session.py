@@ -13,7 +13,7 @@ from typing import Final
 
 from tulle import __version__
 from tulle.trace.answerer import Answerer
-from tulle.trace.correlate import Findings, correlate, walk_of
+from tulle.trace.correlate import Findings, correlate, trail_of_walk, walk_of
 from tulle.trace.decided import Answers, Decision, NodeFacts, Query, queries
 from tulle.trace.decisions import Questioner
 from tulle.trace.discover import discover
@@ -30,7 +30,7 @@ from tulle.trace.stamps import Stamps
 from tulle.trace.taps import Taps
 from tulle.trace.topology import NetnsId, Topology, are_joined, on_the_way
 from tulle.trace.tracepoints import EventSource, named, open_tracepoints
-from tulle.trace.trail import Events, drop_in, trail_of
+from tulle.trace.trail import Events, drop_in
 from tulle.wire.frames import IcmpError
 
 PLAIN_PROBES: Final = 3
@@ -136,8 +136,7 @@ class _Session:
         """With names for the places of drops, when the probe or its reply was dropped: reading them takes time."""
         for direction in ("request", "reply"):
             walk = walk_of(self.topology, self.places, seen, direction)
-            device = walk[0].device if walk else None
-            if device and drop_in(trail_of([place.sighting for place in walk], device.name, events), 0):
+            if drop_in(trail_of_walk(walk, events), 0):
                 return named(events)
         return events
 

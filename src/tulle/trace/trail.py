@@ -61,10 +61,34 @@ NO_EVENTS: Final = Events()
 
 def trail_of(walk: Sequence[Sighting], device: str, events: Events) -> tuple[SkbEvent, ...]:
     """The events of the skb that ``walk`` begins with; ``device`` is the name of the device that it left by."""
-    if not walk or not walk[0].outgoing:
-        return ()
-    start, length = walk[0].t_ns, walk[0].capture.length
-    first = next(
+    first = _departure(walk[0], device, events) if walk else None
+    return tuple(_until_freed(first, events.skbs)) if first else ()
+
+
+def trail_along(walk: Sequence[Sighting], devices: Sequence[str], events: Events) -> tuple[SkbEvent, ...]:
+    """The events of the packet on the whole of ``walk``, over the copies that the kernel makes of it.
+
+    IPv6 copies a packet to make room for a header: the skb is consumed and another one goes on, which is
+    joined anew where a tap saw it leave next.  ``devices`` are the names of the devices of ``walk``.
+    """
+    found: list[SkbEvent] = []
+    for sighting, device in zip(walk, devices, strict=True):
+        first = _departure(sighting, device, events)
+        if first is not None and first not in found and _has_ended(found, first.t_ns):
+            found += _until_freed(first, events.skbs)
+    return tuple(found)
+
+
+def _has_ended(found: Sequence[SkbEvent], t_ns: int) -> bool:
+    return not found or (found[-1].kind == "consume" and found[-1].t_ns <= t_ns)
+
+
+def _departure(sighting: Sighting, device: str, events: Events) -> SkbEvent | None:
+    """The transmission that the tap saw: of that device, that length, at that moment."""
+    if not sighting.outgoing:
+        return None
+    start, length = sighting.t_ns, sighting.capture.length
+    return next(
         (
             event
             for event in events.skbs
@@ -75,7 +99,6 @@ def trail_of(walk: Sequence[Sighting], device: str, events: Events) -> tuple[Skb
         ),
         None,
     )
-    return tuple(_until_freed(first, events.skbs)) if first else ()
 
 
 def _until_freed(first: SkbEvent, events: Iterable[SkbEvent]) -> Iterable[SkbEvent]:

@@ -7,7 +7,7 @@ import pytest
 from tests.kit.journeys import PORTS, START_NS, Story, freed, story
 from tulle.trace.journey import Drop
 from tulle.trace.sightings import Sighting, recognise
-from tulle.trace.trail import Events, LookupEvent, SkbEvent, drop_in, lookups_between, receipt, trail_of
+from tulle.trace.trail import Events, LookupEvent, SkbEvent, drop_in, lookups_between, receipt, trail_along, trail_of
 
 OURS, THEIRS = 0xFFFF8881, 0xFFFF9992
 
@@ -115,3 +115,23 @@ def test_look_ups_are_the_probes_by_target_and_time() -> None:
     assert lookups_between(events, told.probe.target, START_NS, None) == (lookup,)
     assert lookups_between(events, told.probe.target, START_NS + 201, START_NS + 500) == ()
     assert lookups_between(events, told.probe.target, START_NS, START_NS + 100) == ()
+
+
+def along(*events: SkbEvent) -> list[str]:
+    walk = sightings(story().leaves_pod().wraps().goes_out())
+    names = ["eth0", "vethp1", "cbr0", "flannel.1", "eth0"]
+    return [f"{found.kind} {found.device}".strip() for found in trail_along(walk, names, Events(skbs=events))]
+
+
+WRAPPED = sightings(story().leaves_pod().wraps())[-1]
+COPY = SkbEvent(t_ns=WRAPPED.t_ns + 90, kind="xmit", skb=THEIRS, device="flannel.1", length=WRAPPED.capture.length)
+
+
+def test_a_copy_that_goes_on_for_a_consumed_skb_is_the_same_packet() -> None:
+    freed_later = replace(COPY, t_ns=COPY.t_ns + 5_000, kind="free", device="")
+    assert along(START, event(900, "consume"), COPY, freed_later) == ["xmit eth0", "consume", "xmit flannel.1", "free"]
+
+
+def test_while_the_skb_lives_or_was_dropped_no_other_is_taken_for_it() -> None:
+    assert along(START, COPY) == ["xmit eth0"]
+    assert along(START, event(900, "free", reason="NETFILTER_DROP"), COPY) == ["xmit eth0", "free"]
