@@ -2,7 +2,7 @@
 
 Names are ours to check: no link is followed, and a folder that others can write is refused.
 Nothing waits for the disk here: what was changed is handed to ``settle``, which syncs it before
-or after the answer (``docs/adr``: an address belongs to its boot).
+or after the answer (docs/adr/0011).
 """
 
 import fcntl

@@ -1,0 +1,103 @@
+"""libcni's own client, and the plugins that follow in a chain: what they need from us, CHECK after what they did."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.plugin import PluginNode, plugin_node
+from tests.kit.shims import BINARY, NO_BINARY
+from tulle.kernel import netns
+
+PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/opt/cni/bin", "/usr/lib/cni"))
+CNITOOL = shutil.which("cnitool", path=PLACES)
+
+pytestmark = [
+    pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT)),
+    pytest.mark.skipif(NO_BINARY is not None, reason=str(NO_BINARY)),
+    pytest.mark.skipif(CNITOOL is None, reason="cnitool is not installed"),
+]
+
+CHAINS: dict[str, dict[str, Any]] = {
+    "portmap": {"backend": "nftables", "capabilities": {"portMappings": True}},
+    "bandwidth": {"ingressRate": 8_000_000, "ingressBurst": 8_000_000},
+    "firewall": {},
+    "sbr": {},
+    "tuning": {"mac": "02:11:22:33:44:55", "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}},
+}
+NEEDS = {"firewall": "iptables"}
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Generator[PluginNode]:
+    with plugin_node(tmp_path / "root") as made:
+        made.start()
+        yield made
+
+
+def cnitool(node: PluginNode, folder: Path, verb: str, pod: str, *chain: str, version: str = "1.0.0") -> dict[str, Any]:
+    """One command of cnitool's on a network whose chain is ours and then ``chain``; what it printed."""
+    plugins = folder / "bin"
+    plugins.mkdir(exist_ok=True)
+    if not (plugins / "tulle").exists():
+        shutil.copy(BINARY, plugins / "tulle")  # libcni looks for a file that is called as the type
+    entries: list[dict[str, Any]] = [{"type": "tulle", "bridge": "cbr0"}, *({"type": c, **CHAINS[c]} for c in chain)]
+    conflist = {"cniVersion": version, "cniVersions": ["0.4.0", "1.0.0", "1.1.0"], "name": "net", "plugins": entries}
+    (folder / "10-net.conflist").write_text(json.dumps(conflist))
+    environment = {
+        **os.environ,
+        "NETCONFPATH": str(folder),
+        "CNI_PATH": os.pathsep.join((str(plugins), PLACES)),
+        "TULLE_ROOT": str(node.root),
+        "CAP_ARGS": json.dumps({"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}),
+    }
+    words = [str(CNITOOL), verb, "net", f"/run/netns/{pod}"]
+    done = netns.run_in(
+        node.netns, lambda: subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    )
+    assert done.returncode == 0, done
+    found: dict[str, Any] = json.loads(done.stdout or "{}")
+    return found
+
+
+def test_libcnis_client_attaches_checks_and_detaches(node: PluginNode, tmp_path: Path) -> None:
+    pod = node.new_pod()
+    result = cnitool(node, tmp_path, "add", pod)
+    assert result["cniVersion"] == "1.1.0"  # the newest of cniVersions
+    assert result["ips"][0]["address"] == "10.244.1.2/24"
+    cnitool(node, tmp_path, "check", pod)
+    cnitool(node, tmp_path, "status", pod)
+    cnitool(node, tmp_path, "del", pod)
+    cnitool(node, tmp_path, "del", pod)
+    assert node.is_clean()
+
+
+def test_libcnis_gc_removes_everything_that_it_does_not_know(node: PluginNode, tmp_path: Path) -> None:
+    pod = node.new_pod()
+    cnitool(node, tmp_path, "add", pod)
+    cnitool(node, tmp_path, "gc", pod)
+    assert node.is_clean()
+
+
+@pytest.mark.parametrize("follower", CHAINS)
+def test_a_chain_attaches_checks_and_detaches(node: PluginNode, tmp_path: Path, follower: str) -> None:
+    for program in (follower, NEEDS.get(follower, "sh")):
+        if shutil.which(program, path=PLACES) is None:
+            pytest.skip(f"{program} is not installed")
+    if follower == "bandwidth":
+        try:
+            node.ip("link add probe type ifb")
+        except subprocess.CalledProcessError:
+            pytest.skip("this kernel has no ifb")
+        node.ip("link del probe")
+    pod = node.new_pod()
+    cnitool(node, tmp_path, "add", pod, follower)
+    cnitool(node, tmp_path, "check", pod, follower)
+    cnitool(node, tmp_path, "del", pod, follower)
+    assert node.is_clean()
