@@ -73,6 +73,17 @@ HELP: Final[Mapping[str, str]] = {
     "the header fields that changed at each hop": "每一跳改变了哪些首部字段",
     "where the well-known tutorial tells it differently": "著名教程的说法与实际不同之处",
     "also write the journey there as JSON": "同时以 JSON 写入该文件",
+    # graph
+    "the cluster as a picture": "把集群画成图",
+    "Draw the cluster: nodes, pods, bridges, tunnels, and how each node reaches the others, as the kernels hold it.": (
+        "画出集群：节点、Pod、网桥、隧道，以及各节点如何到达其他节点，一切以内核所持有的为准。"
+    ),
+    "Without FILE: the running lab, else this machine's own kernel. With FILE: the lab that it describes, which need "
+    "not run.": "不给 FILE：运行中的实验，否则为本机内核。给出 FILE：它所描述的实验，无需运行。",
+    "a topology (lab.toml); nothing has to run": "拓扑文件（lab.toml）；无需运行任何东西",
+    "only what this node's kernel knows": "只画该节点内核所知道的",
+    "this machine's own kernel, also when a lab runs": "本机自己的内核，即使有实验在运行",
+    "write the picture there ('-': stdout)": "把图写入该文件（“-”为标准输出）",
     # lab
     "A cluster on this machine, in network namespaces: every node runs a real agent, every pod is attached "
     "through CNI, every packet is real. Root is not needed where user namespaces are allowed.": (
