@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tulle.errors import ConfigError, DecodeError, TulleError
@@ -34,6 +34,8 @@ from tulle.wire.strict_json import decode_json
 from tulle.wire.subnet_env import SubnetEnv, format_subnet_env, parse_subnet_env
 
 KEY: Final = "10.244.2.0-24"
+MANY: Final = settings.default.max_examples if settings.default else 50
+"""Random bytes are cheap: they are tried more often than what has to be built."""
 
 # -- values -------------------------------------------------------------------------------
 
@@ -210,6 +212,7 @@ def survives(decoder: str, data: bytes) -> None:
 
 
 @each_decoder
+@settings(max_examples=4 * MANY)
 @given(data=st.binary(max_size=120))
 @example(data=b"[" * 100_000)
 @example(data=b'{"a":' * 100_000)
@@ -246,6 +249,7 @@ TELLING: Final[tuple[object, ...]] = (
 
 
 @pytest.mark.parametrize("decoder", NAMES)
+@settings(max_examples=2 * MANY)
 @given(data=st.data())
 def test_a_document_of_the_right_shape_is_a_value_or_the_decoders_error(decoder: str, data: st.DataObject) -> None:
     telling = st.sampled_from(TELLING)

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_interface
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.kit.cluster import DUAL, DUAL_HOST, OWN_DUAL, bare_host, dual_lease, intent, lease, mac, snapshot
@@ -344,7 +344,6 @@ def reaches(state: KernelState, peer: Lease) -> bool:
 
 
 @given(peers(), peers())
-@settings(max_examples=50)
 def test_a_peer_that_stays_is_reached_at_every_moment(before: list[Lease], after: list[Lease]) -> None:
     kernel, wanted = beginning(before, (), ()), dual_intent(*before, then=[Put(each, 2) for each in after])
     # Another dual-stack-ness is another key: the older claim of the subnet stays, whatever the younger one says.
