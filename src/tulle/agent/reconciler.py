@@ -29,7 +29,7 @@ from tulle.plan.desired import node_objects, node_ownership, tunnels
 from tulle.plan.diff import diff
 from tulle.plan.intent import Intent
 from tulle.plan.slices import SLICE, joined, slices
-from tulle.plan.underlay import UnderlayWish, host_facts
+from tulle.plan.underlay import HOST_SYSCTLS, UnderlayWish, host_facts
 from tulle.seams import Clock, Random
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ async def observe_host(kernel: Kernel, wish: UnderlayWish, config: NetworkConfig
     Raises ConfigError when no underlay fits, KernelError.
     """
     own_devices = tuple(tunnels(config))
-    observed = await kernel.observe(Scope.all())
+    observed = await kernel.observe(Scope.all(HOST_SYSCTLS))
     chains = await kernel.dropping_chains(config.networks, own_devices)
     return host_facts(observed, wish, frozenset(own_devices), (), chains), observed
 
@@ -189,9 +189,12 @@ class Reconciler:
         self._intended = self._drifted = Scope()
         wanted = self._intent.desired.state
         scope = (intended | drifted).including(wanted)
+        if scope.everything:
+            scope |= Scope.of(HOST_SYSCTLS)
         try:
             observed = await self._kernel.observe(scope)
             if scope.everything and self._refresh_host(observed):
+                self._intended |= intended
                 return False  # all is dirty now: the next pass plans for the host as it is
             plan = await self._plan(wanted, observed, scope)
             outcomes = await self._kernel.apply(plan) if plan else ()

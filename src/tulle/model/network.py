@@ -113,3 +113,5 @@ class Host:
     connected: tuple[IPNetwork, ...] = ()
     """Prefixes of the host's own interfaces that are not tulle's (admission refuses leases inside them)."""
     dropping_chains: tuple[DroppingChain, ...] = ()
+    ipv6: bool = True
+    """Does the kernel speak IPv6 at all?  Where it does not, it has no settings of it either."""

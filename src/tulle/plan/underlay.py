@@ -6,11 +6,15 @@ on the host; else the device of the default route.
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
 
 from tulle.errors import ConfigError
 from tulle.model.network import DroppingChain, Host, IPAddress, IPNetwork, Underlay
-from tulle.model.objects import Address, Route
+from tulle.model.objects import Address, Route, Sysctl, SysctlKey
 from tulle.model.state import KernelState
+
+HOST_SYSCTLS: Final = (SysctlKey("net/ipv6/conf/all/forwarding"),)
+"""What has to be observed beside everything else for ``host_facts``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,7 @@ def host_facts(
         underlay=choose_underlay(observed, wish),
         connected=connected_prefixes(observed, own_devices, own_subnets),
         dropping_chains=chains,
+        ipv6=all(found.value is not None for key in HOST_SYSCTLS if isinstance(found := observed.get(key), Sysctl)),
     )
 
 

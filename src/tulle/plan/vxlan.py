@@ -37,6 +37,7 @@ def device(backend: Vxlan, host: Host, own: Lease) -> tuple[KernelObject, ...]:
                 mac=own.vtep_mac,
             ),
             Address(device=backend.device, interface=ip_interface(own.subnet.network_address)),
+            host,
         )
     if own.subnet6 is not None and underlay.address6 is not None:
         objects += _vtep(
@@ -48,6 +49,7 @@ def device(backend: Vxlan, host: Host, own: Lease) -> tuple[KernelObject, ...]:
             ),
             # Nobody else can have it, and duplicate address detection would delay it by a second.
             Address(device=backend.device6, interface=ip_interface(own.subnet6.network_address), nodad=True),
+            host,
         )
     return tuple(objects)
 
@@ -120,6 +122,7 @@ def _kind(backend: Vxlan, host: Host, version: int) -> VxlanKind:
     )
 
 
-def _vtep(link: Link, address: Address) -> tuple[KernelObject, ...]:
+def _vtep(link: Link, address: Address, host: Host) -> tuple[KernelObject, ...]:
     # A pod must not be able to talk the node into another router (CVE-2020-10749).
-    return (link, address, Sysctl(f"net/ipv6/conf/{link.name}/accept_ra", "0"))
+    deaf = (Sysctl(f"net/ipv6/conf/{link.name}/accept_ra", "0"),) if host.ipv6 else ()
+    return (link, address, *deaf)
