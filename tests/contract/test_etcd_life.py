@@ -7,13 +7,13 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.contract.stores import CONFIG, LONG_S, PATIENCE_S, Watch, key, lease, reservation
-from tests.kit.etcd import NEEDS_ETCD, PREFIX, Etcd, etcd, shared_etcd
+from tests.kit.etcd import NEEDS_ETCD, PREFIX, Etcd, etcd, etcd_members, shared_etcd
 from tests.kit.relay import Relay, relay
 from tulle.errors import StoreUnavailable
 from tulle.kernel.system import SystemClock
@@ -288,6 +288,50 @@ def test_calls_pass_over_a_member_that_is_gone(tmp_path: Path) -> None:
         assert len((await store.snapshot()).leases) == 2
 
     through_relays(story, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
+def test_a_cluster_that_loses_its_leader_is_followed_without_a_new_snapshot(
+    tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(etcd_watch, "QUIET_S", 0.5)
+
+    async def story(site: Site) -> None:
+        store, other = site.client(*ports), site.client(*ports[1:])
+        watch = await site.watch(store)
+        grant = await store.create(lease(1), LONG_S)
+        assert await watch.next() == Put(grant.lease, grant.revision)
+        members[0].signal(number)
+        while True:  # until the others have a leader
+            with suppress(StoreUnavailable):
+                grant = await other.renew(grant, lease(1, mac=9), LONG_S)
+                break
+        assert await watch.next() == Put(grant.lease, grant.revision)
+        second = await store.create(lease(2), LONG_S)
+        assert await watch.next() == Put(second.lease, second.revision)
+
+    with etcd_members(tmp_path) as members:
+        members.sort(key=lambda member: not member.leads())
+        ports = [member.port for member in members]
+        told(story, members[0])
+
+
+def test_a_member_that_takes_connections_and_drops_them_is_not_hammered(tmp_path: Path) -> None:
+    async def story(site: Site) -> None:
+        way = await site.way()
+        await site.client().reserve([reservation(1)])
+        watch = await site.watch(site.client(way.port))
+        waiting = asyncio.create_task(watch.next())
+        await asyncio.sleep(0.1)
+        before, way.drops_all = way.accepted, True
+        way.cut()
+        with pytest.raises(StoreUnavailable):
+            await waiting
+        assert way.accepted - before < 15
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(etcd_watch, "RESUME_S", 3.0)
+        through_relays(story, tmp_path)
 
 
 def test_a_store_with_no_member_left_says_which_it_tried(tmp_path: Path) -> None:

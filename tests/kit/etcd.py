@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -52,6 +52,9 @@ class Etcd:
     before: Sequence[str] = ()
     """Words in front of every command, to run it in a namespace."""
     ctl_flags: Sequence[str] = ()
+    name: str = "kit"
+    peers: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The other members' peer ports, by name."""
     port: int = field(default_factory=_free_port)
     peer_port: int = field(default_factory=_free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -77,10 +80,13 @@ class Etcd:
     def start(self, *, wait: bool = True) -> None:
         """Start it on what its folder holds."""
         client, peer = f"{self.scheme}://{self.endpoint}", f"http://127.0.0.1:{self.peer_port}"
-        command = [*self.before, "etcd", "--name", "kit", "--data-dir", str(self.data), "--logger", "zap"]
+        members = ",".join(
+            f"{name}=http://127.0.0.1:{port}" for name, port in {**self.peers, self.name: self.peer_port}.items()
+        )
+        command = [*self.before, "etcd", "--name", self.name, "--data-dir", str(self.data), "--logger", "zap"]
         command += ["--listen-client-urls", client, "--advertise-client-urls", client]
         command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
-        command += ["--initial-cluster", f"kit={peer}", *QUICK, *self.flags]
+        command += ["--initial-cluster", members, *QUICK, *self.flags]
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "etcd.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -121,8 +127,8 @@ class Etcd:
         self.wipe()
         peer = f"http://127.0.0.1:{self.peer_port}"
         self.ctl(
-            *("snapshot", "restore", backup, "--name", "kit", "--data-dir", str(self.data)),
-            *("--initial-cluster", f"kit={peer}", "--initial-advertise-peer-urls", peer),
+            *("snapshot", "restore", backup, "--name", self.name, "--data-dir", str(self.data)),
+            *("--initial-cluster", f"{self.name}={peer}", "--initial-advertise-peer-urls", peer),
         )
 
     def ctl(self, *words: str) -> str:
@@ -138,6 +144,9 @@ class Etcd:
         )
 
     def json(self, *words: str) -> dict[str, Any]:
+        return json.loads(self.ctl(*words, "-w", "json"))
+
+    def json_list(self, *words: str) -> list[dict[str, Any]]:
         return json.loads(self.ctl(*words, "-w", "json"))
 
     def put(self, tail: str, value: str, *flags: str) -> None:
@@ -157,6 +166,11 @@ class Etcd:
         """A new etcd lease, for ``put … --lease``."""
         return self.ctl("lease", "grant", str(ttl_s)).split()[1]
 
+    def leads(self) -> bool:
+        """Is this member the leader?"""
+        (status,) = self.json_list("endpoint", "status")
+        return status["Status"]["leader"] == status["Status"]["header"]["member_id"]
+
     def revision(self) -> int:
         return self.json("get", "none")["header"]["revision"]
 
@@ -174,6 +188,23 @@ def etcd(folder: Path, **settings: Any) -> Generator[Etcd]:
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def etcd_members(folder: Path, count: int = 3) -> Generator[list[Etcd]]:
+    """A cluster of so many members, all running and agreed; ended at the end."""
+    members = [Etcd(folder / f"member{number}", name=f"member{number}") for number in range(count)]
+    for member in members:
+        member.peers = {other.name: other.peer_port for other in members}
+    try:
+        for member in members:
+            member.start(wait=False)
+        for member in members:
+            member.wait()
+        yield members
+    finally:
+        for member in members:
+            member.kill()
 
 
 @cache

@@ -25,6 +25,8 @@ class Relay:
         self.accepted = 0
         self.answer_limit: int | None = None
         """So many more bytes of answers, and every connection is cut."""
+        self.drops_all = False
+        """Take connections, and end them at once."""
 
     async def listen(self) -> None:
         """Accept connections, on the same port as before."""
@@ -64,6 +66,9 @@ class Relay:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self.drops_all:
+            writer.transport.abort()
+            return
         with suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             self._writers |= {writer, far_writer}
