@@ -8,6 +8,7 @@ that were given back, in that order, so that the one that has been free for long
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface
 from itertools import chain, islice
 from typing import Final, TypeAlias
@@ -144,14 +145,14 @@ class Addresses:
     def _longest_free(self, subnet: Subnet, last: IPAddress | None, elsewhere: frozenset[str]) -> IPAddress:
         """One that was never given back, in turn after the last given; else the one given back first."""
         taken = self._held.keys() | elsewhere
-        rested = [name for name in self._released if name not in taken and ip_address(name) in subnet]
-        used = sum(ip_address(name) in subnet for name in taken)
+        rested = [name for name in self._released if name not in taken and ip_of(name) in subnet]
+        used = sum(ip_of(name) in subnet for name in taken)
         if used + len(rested) < capacity(subnet):
             for ip in _in_turn(subnet, last):
                 if str(ip) not in taken and str(ip) not in self._released:
                     return ip
         if rested:
-            return ip_address(rested[0])
+            return ip_of(rested[0])
         raise CniError(EXHAUSTED, f"subnet {subnet}", f"all its {capacity(subnet)} addresses are in use")
 
     def _claim_all(self, files: Files, owner: Owner, chosen: Interfaces) -> bool:
@@ -224,6 +225,12 @@ def parse_owner(content: bytes | None) -> Owner:
     return container_id, ifname
 
 
+@lru_cache(maxsize=8192)
+def ip_of(name: str) -> IPAddress:
+    """The address that a file is called as: read for every file at every ADD."""
+    return ip_address(name)
+
+
 def parse_address(content: bytes | None) -> IPAddress | None:
     """An address in its canonical spelling, which is what files are called; None for anything else."""
     text = (content or b"").decode(errors="replace").strip()
@@ -258,4 +265,4 @@ def _in_turn(subnet: Subnet, last: IPAddress | None) -> Iterator[IPAddress]:
 
 
 def _sorted(names: Iterable[str]) -> tuple[IPAddress, ...]:
-    return tuple(sorted(map(ip_address, names), key=lambda ip: (ip.version, int(ip))))
+    return tuple(sorted(map(ip_of, names), key=lambda ip: (ip.version, int(ip))))

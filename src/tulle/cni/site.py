@@ -6,12 +6,11 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from errno import EEXIST
-from ipaddress import ip_address
 from pathlib import Path
 
 from tulle.cni.attach import PodNetwork, adopted, gateway_of, host_device, host_scope, judge, new_bridge
 from tulle.cni.files import Folder, Settle, settle_now
-from tulle.cni.ipam import Addresses, Owner, Subnet, capacity, parse_address
+from tulle.cni.ipam import Addresses, Owner, Subnet, capacity, ip_of, parse_address
 from tulle.cni.records import Records
 from tulle.cni.removal import Removal
 from tulle.errors import ConfigError
@@ -73,8 +72,7 @@ class Site:
 
     def free(self, subnet: Subnet) -> int:
         """How many addresses of ``subnet`` are left for pods of any network."""
-        taken = {ip for name in self._elsewhere("") if (ip := ip_address(name)) in subnet}
-        return capacity(subnet) - len(taken)
+        return capacity(subnet) - sum(ip_of(name) in subnet for name in self._elsewhere(""))
 
     def _elsewhere(self, network: str) -> frozenset[str]:
         """The addresses of other networks on this node: two names may share its subnet."""
