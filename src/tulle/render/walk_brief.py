@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from tulle.render.walk_findings import finding_text
 from tulle.render.walk_text import Line, flow, wrap
 from tulle.render.walk_times import duration, legs
 from tulle.render.walk_words import say
@@ -69,11 +70,14 @@ def _hanging(text: str, columns: int) -> list[str]:
 
 
 def one_line(journey: Journey, lang: str) -> list[Line]:
-    """``-q``: who to whom, and how it ended."""
-    good = journey.verdict.status == "delivered"
-    ends = f"{journey.source.pod} → {journey.target.pod}"
-    text = f"✔ {ends}: {_delivered(journey, lang)}" if good else f"✘ {ends}: {_failed(journey, lang, with_drop=True)}"
-    return [Line(text, "good" if good else "bad")]
+    """``-q``: who to whom, how it ended, and why as far as it is known."""
+    ends, colon = f"{journey.source.pod} → {journey.target.pod}", say("colon", lang)
+    if journey.verdict.status == "delivered":
+        return [Line(f"✔ {ends}{colon}{_delivered(journey, lang)}", "good")]
+    parts = [_failed(journey, lang, with_drop=True)]
+    if journey.verdict.finding is not None:
+        parts.append(f"{journey.verdict.finding.id} {finding_text(journey.verdict.finding, lang)[0]}".strip())
+    return [Line(f"✘ {ends}{colon}{say('semicolon', lang).join(parts)}", "bad")]
 
 
 def _delivered(journey: Journey, lang: str) -> str:

@@ -28,7 +28,7 @@ def broken_walk(journey: Journey, look: Look) -> Iterable[Line]:
         yield Line("   ┊ " + say("dropped", look.lang, place=drop.place or "?", reason=drop.reason), "bad")
     rest = _unreached(journey, hops)
     if rest:
-        steps = rest[0] if len(rest) == 1 else f"{rest[0]} … {rest[-1]}"
+        steps = ", ".join(rest) if len(rest) < 3 else f"{rest[0]} … {rest[-1]}"
         yield Line("   ┊ " + say("unreached", look.lang, steps=steps), "dim")
 
 

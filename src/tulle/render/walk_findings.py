@@ -40,8 +40,8 @@ FINDINGS: Final[dict[str, tuple[str, str, str, str]]] = {
     "no-route": (
         "{node} has no route to {target}",
         "{node} 没有到 {target} 的路由",
-        "the agent writes one route per peer's lease; check that it runs on {node} and knows that lease",
-        "代理为每个对等租约写一条路由；请检查它是否在 {node} 上运行并知道该租约",
+        "for a peer's pods the agent writes a route from the peer's lease; check that it runs on {node} and knows it",
+        "到对等节点 Pod 的路由由代理根据其租约写入；请检查它是否在 {node} 上运行并知道该租约",
     ),
     "refusing-route": (
         "{node} refuses {target}: a route of type {kind}",

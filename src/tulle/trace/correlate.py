@@ -193,7 +193,7 @@ def _overlay(found: Findings, walk: Iterable[Numbered]) -> Overlay | None:
     node = found.topology.namespaces.get(found.places.source_node)
     family = found.probe.family
     own = [device for device in (node.vxlans if node else ()) if device.vni is not None]
-    if found.places.same_node or (tunnel is None and (not own or _is_routed_plainly(found))):
+    if found.places.same_node or (tunnel is None and (not own or _is_past_the_tunnel(found))):
         return None
     wrapped = tunnel.sighting.layers.vxlan if tunnel else None
     device = next((d for d in own if wrapped is not None and d.vni == wrapped.vni), None)
@@ -209,8 +209,10 @@ def _overlay(found: Findings, walk: Iterable[Numbered]) -> Overlay | None:
     )
 
 
-def _is_routed_plainly(found: Findings) -> bool:
-    """Does the sender's node route the probe to a device that is no tunnel?"""
+def _is_past_the_tunnel(found: Findings) -> bool:
+    """Is the target nowhere to be seen, or does the sender's node route the probe to a device that is no tunnel?"""
+    if found.places.target_node not in found.topology.namespaces:
+        return True
     node = found.places.source_node
     route = next((answer for answer in found.answers.get(("request", node), ()) if answer.kind == "route"), None)
     device = found.topology.named(node, route.device) if route and route.found else None

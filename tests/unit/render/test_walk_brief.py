@@ -14,14 +14,23 @@ QUIET = {
     "cross-node": f"{ARRIVED}; reply came back the same way in 12 hops. {RTT}",
     "reply-by-another-way": f"{ARRIVED}; reply came back another way in 10 hops. {RTT}",
     "port-unreachable": f"{ARRIVED}; the answer is ICMP port unreachable from 10.244.2.5. {RTT}",
-    "no-fdb-entry": f"{LOST} 3b, last seen on node1 root flannel.1; DROPPED in vxlan_xmit: VXLAN_NO_REMOTE",
+    "no-fdb-entry": (
+        f"{LOST} 3b, last seen on node1 root flannel.1; DROPPED in vxlan_xmit: VXLAN_NO_REMOTE; "
+        "D01 node1 has no FDB entry for VTEP 02:00:0a:f4:02:00 (10.244.2.0)"
+    ),
     "network-unreachable": (
-        f"{LOST} 3a, last seen on node1 root cbr0; answered with ICMP network unreachable from 10.244.1.1"
+        f"{LOST} 3a, last seen on node1 root cbr0; answered with ICMP network unreachable from 10.244.1.1; "
+        "D17 node1 has no route to 10.244.2.5"
     ),
     "reply-lost": (
-        "✘ pod1 → pod4: arrived, but the reply did not: it stopped at step 3a, last seen on node2 root cbr0"
+        "✘ pod1 → pod4: arrived, but the reply did not: it stopped at step 3a, last seen on node2 root cbr0; "
+        "D17 node2 has no route to 10.244.1.2"
     ),
-    "never-left": "✘ pod1 → pod4: never left pod1",
+    "never-left": "✘ pod1 → pod4: never left pod1; D27 pod1 asks for 10.244.1.1 and nobody answers",
+    "not-accepted": (
+        f"{LOST} 8, last seen on node2 pod4 eth0; "
+        "pod4 got a frame for 10.244.2.5 with MAC 4e:5a:00:00:00:68, but its own is 4e:5a:00:00:03:e7"
+    ),
 }
 
 
@@ -33,7 +42,7 @@ def test_one_line_says_who_to_whom_and_how_it_ended(walk: str, text: str) -> Non
 def test_one_line_in_chinese() -> None:
     there_and_back = "用时 7.0 µs 到达，经过 12 跳；应答原路返回，经过 12 跳。"
     rtt = "往返时间：跟踪时 18.0 µs，不跟踪时 9.0 µs。"
-    assert printed(one_line(cross_node(), "zh")) == f"✔ pod1 → pod4: {there_and_back}{rtt}\n"
+    assert printed(one_line(cross_node(), "zh")) == f"✔ pod1 → pod4：{there_and_back}{rtt}\n"
 
 
 def arrows(journey: Journey, columns: int = 400) -> str:

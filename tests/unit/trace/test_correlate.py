@@ -78,6 +78,13 @@ def test_a_node_that_is_reached_past_the_tunnel_shows_none() -> None:
     assert correlate(told.findings(answers)).overlay is None  # pyright: ignore[reportArgumentType]  # a narrower key
 
 
+def test_a_target_that_nobody_may_look_into_is_not_said_to_be_behind_the_tunnel() -> None:
+    machine = two_nodes(wire=False).without(NODE2, POD4)
+    assert story(machine).leaves_pod().journey().overlay is None
+    wrapped = story(machine).leaves_pod().wraps().goes_out().journey().overlay
+    assert wrapped is not None
+
+
 def test_a_packet_that_never_reached_its_tunnel_still_names_the_one_that_it_should_have_had() -> None:
     overlay = story(two_nodes(vni=7, port=4789)).leaves_pod().journey().overlay
     assert overlay is not None
