@@ -12,7 +12,10 @@ import pytest
 from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.topology import MISSING, Net, Shape, two_nodes, vtep
 from tests.kit.tracing import broken, devices, finding_of, traced
+from tulle.trace import session
+from tulle.trace.flow import Flow
 from tulle.trace.journey import Direction, Status
+from tulle.trace.tracepoints import EventSource, NoTracepoints
 
 pytestmark = [
     pytest.mark.skipif(NEEDS_ROOT is not None, reason=NEEDS_ROOT or ""),
@@ -359,3 +362,32 @@ def test_a_stop_is_shown_where_it_is_with_its_reason_and_mended(net: Net, case: 
     assert (verdict.drop.place if verdict.drop else "") == case.place or not case.place
     perform(net, case.where, case.undo or (finding.repair,))
     assert traced(net, "pod1", "pod4").verdict.status == "delivered", f"not mended by {case.undo or finding.repair}"
+
+
+BLIND = {
+    "a blackhole": "refusing-route",
+    "no FDB entry": "no-fdb-entry",
+    "the way back is missing and rp_filter is on": "reverse-path",
+    "the receiver's node filters the tunnel": "tables-agree",
+    "the sender's node drops what it forwards": "tables-agree",
+}
+
+
+def none_here(_: Flow) -> tuple[EventSource, str]:
+    return NoTracepoints(), "not here"
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_without_tracepoints_the_tables_decide_and_a_filter_is_not_guessed(
+    net: Net, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "open_tracepoints", none_here)
+    case = CASES[name]
+    perform(net, case.where, case.do)
+    journey = broken(net)
+    finding = finding_of(journey)
+    perform(net, case.where, case.undo or (finding.repair,))
+    assert finding.rule == BLIND[name]
+    assert journey.verdict.drop is None
+    assert devices(journey)[-1] == case.last
+    assert journey.notes == ("tracepoints:reason=not here",)

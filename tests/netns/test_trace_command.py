@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from tests.kit.labs import environment, processes
 from tests.kit.ordinary import MISSING as NO_ORDINARY_USER
 from tests.kit.ordinary import ordinary_user
 from tests.kit.topology import MISSING, Net, two_nodes
+from tests.kit.tracing import REQUEST
 from tulle.trace.json import decode_journey
 
 pytestmark = [
@@ -53,6 +56,17 @@ def instances() -> list[str]:
 
 def namespaces(net: Net) -> list[str]:
     return [name for name in os.listdir("/run/netns") if net.prefix in name]
+
+
+def in_netns(pid: int, inode: int) -> bool:
+    return Path(f"/proc/{pid}/ns/net").stat().st_ino == inode
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_delivered_is_0_lost_is_1_and_could_not_look_is_2(net: Net) -> None:
@@ -105,10 +119,7 @@ def test_ascii_is_ascii(net: Net) -> None:
 def test_an_own_path_and_a_process_are_places_too(net: Net) -> None:
     sleeper = subprocess.Popen(["ip", "netns", "exec", net.full("pod1"), "sleep", "60"])
     try:
-        deadline = time.monotonic() + DEADLINE_S
-        here = net.path("pod1").stat().st_ino
-        while Path(f"/proc/{sleeper.pid}/ns/net").stat().st_ino != here and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: in_netns(sleeper.pid, net.path("pod1").stat().st_ino))
         done = run(net, str(sleeper.pid), str(net.path("pod4")), "--json")
     finally:
         sleeper.kill()
@@ -116,6 +127,21 @@ def test_an_own_path_and_a_process_are_places_too(net: Net) -> None:
     assert done.returncode == 0
     journey = decode_journey(done.stdout.encode())
     assert (journey.source.pod, journey.target.pod) == (str(sleeper.pid), str(net.path("pod4")))
+
+
+def test_nodes_without_a_name_are_found_by_the_processes_that_live_there() -> None:
+    with Net() as net, ExitStack() as stack:
+        two_nodes(net)
+        for name in ("switch", "node1", "node2"):
+            sleeper = subprocess.Popen(["nsenter", f"--net={net.path(name)}", "sleep", "60"])
+            stack.callback(sleeper.wait)
+            stack.callback(sleeper.kill)
+            until(partial(in_netns, sleeper.pid, net.path(name).stat().st_ino))
+            subprocess.run(["ip", "netns", "del", net.full(name)], check=True)
+        journey = decode_journey(run(net, "pod1", "pod4", "--json").stdout.encode())
+    assert journey.verdict.status == "delivered"
+    assert [hop.step for hop in journey.sightings("request")] == REQUEST
+    assert journey.source.node.startswith("pid ")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from errno import EPERM
 from ipaddress import ip_address
 from pathlib import Path
@@ -90,7 +91,8 @@ def _traced(args: argparse.Namespace) -> tuple["Journey", ...]:
     target = None if address is not None else resolve(args.target, args.name)
     source.enter()  # a rootless lab's namespaces can be opened only from within its own
     known = [place for place in (source, target) if place is not None]
-    known += [*candidates(args.name), *_host()]
+    known += [*candidates(args.name), *_host(), *_processes()]
+    _allow_many_files()
     with Spaces((place.name, place.netns) for place in known) as spaces:
         order = _order(args, source, target, address, known, spaces)
         try:
@@ -157,6 +159,27 @@ def _host() -> Iterator["Place"]:
     from tulle.cli.places import Place
 
     yield Place(name="host", netns=Path("/proc/self/ns/net"))
+
+
+def _processes() -> Iterator["Place"]:
+    """Namespaces without a name, by a process that lives there: a container's, or a node's of somebody's own."""
+    from tulle.cli.places import Place
+
+    known: set[int] = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            inode = (folder / "ns/net").stat().st_ino
+            if inode not in known:
+                known.add(inode)
+                yield Place(name=f"pid {folder.name}", netns=folder / "ns/net")
+
+
+def _allow_many_files() -> None:
+    """Each namespace that may be on the way is held open: a lab of hundreds has more than a shell's usual limit."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _address(text: str) -> "IPAddress | None":
