@@ -3,7 +3,10 @@
 One node of a lab without pods.  ADD and DEL alone, one after another; then forty of each, twenty at a
 time; then CHECK, STATUS and VERSION.  Milliseconds from the start of the process to its end.  Needs root.
 
-    python -m bench.cni [--times N] [--plugin PATH] [--json]
+    python -m bench.cni [--times N] [--chain FOLDER] [--json]
+
+``--chain``: where the plugins ``bridge`` and ``host-local`` are, which then do the same beside it, on a bridge and
+a subnet of their own.
 """
 
 import argparse
@@ -14,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +32,9 @@ CROWD, AT_ONCE = 40, 20
 CONF = {"cniVersion": "1.1.0", "name": "bench", "type": "tulle", "bridge": "cbr0"}
 
 
+Report = dict[str, dict[str, float]]
+
+
 @dataclass(frozen=True)
 class Plugin:
     """The command, and the root of the node that it serves."""
@@ -36,6 +42,7 @@ class Plugin:
     command: tuple[str, ...]
     root: Path
     conf: Path
+    folder: Path = Path("/opt/cni/bin")
 
     def execute(self, verb: str, pod: str, **extra: object) -> tuple[float, bytes]:
         """Milliseconds, and stdout.  Runs in the calling thread's namespace."""
@@ -44,7 +51,7 @@ class Plugin:
             "CNI_CONTAINERID": pod,
             "CNI_NETNS": f"/run/netns/{pod}",
             "CNI_IFNAME": "eth0",
-            "CNI_PATH": "/opt/cni/bin",
+            "CNI_PATH": str(self.folder),
             "TULLE_ROOT": str(self.root),
         }
         self_conf = self.conf
@@ -142,45 +149,60 @@ def summary(found: Sequence[float]) -> dict[str, float]:
     return {"p50": statistics.median(ordered), "p99": ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]}
 
 
-def measure(plugin: Plugin, times: int) -> dict[str, dict[str, float]]:
-    def with_pods(count: int, *parts: Callable[[Plugin, Sequence[str]], dict[str, float]]) -> list[dict[str, float]]:
-        with pods(count) as names:
-            return [part(plugin, names) for part in parts]
+def compare(plugin: Plugin, times: int) -> Report:
+    """ADD and DEL, alone and in a crowd."""
+    with pods(times) as names:
+        alone = one_by_one(plugin, "ADD", names), one_by_one(plugin, "DEL", names)
+    with pods(CROWD) as names:
+        crowd = at_once(plugin, "ADD", names), at_once(plugin, "DEL", names)
+    return {"ADD": alone[0], "DEL": alone[1], f"{CROWD} ADDs": crowd[0], f"{CROWD} DELs": crowd[1]}
 
-    add, delete = with_pods(
-        times, lambda p, names: one_by_one(p, "ADD", names), lambda p, names: one_by_one(p, "DEL", names)
-    )
-    crowd_add, crowd_delete = with_pods(
-        CROWD, lambda p, names: at_once(p, "ADD", names), lambda p, names: at_once(p, "DEL", names)
-    )
-    (check,) = with_pods(max(1, times // 4), checked)
-    report = {
-        "ADD": add,
-        "DEL": delete,
-        f"{CROWD} ADDs": crowd_add,
-        f"{CROWD} DELs": crowd_delete,
-        "CHECK": check,
-    }
+
+def measure(plugin: Plugin, times: int) -> Report:
+    """Every verb."""
+    report = compare(plugin, times)
+    with pods(max(1, times // 4)) as names:
+        report["CHECK"] = checked(plugin, names)
     for verb in ("STATUS", "VERSION"):
         report[verb] = one_by_one(plugin, verb, ["none"] * times)
     return report
 
 
+def chain(plugin: Plugin, folder: Path) -> Plugin:
+    """What flannel's plugin executes, executed directly."""
+    bridge = {
+        "cniVersion": "1.0.0",
+        "name": "bench-chain",
+        "type": "bridge",
+        "bridge": "chain0",
+        "isDefaultGateway": True,
+        "hairpinMode": True,
+        "mtu": 1450,
+        "ipam": {"type": "host-local", "subnet": "10.99.0.0/24", "dataDir": str(plugin.root / "chain")},
+    }
+    conf = plugin.conf.with_name("chain.json")
+    conf.write_text(json.dumps(bridge))
+    return Plugin((str(folder / "bridge"),), plugin.root, conf, folder)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.cni", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--times", type=int, default=200)
-    parser.add_argument("--plugin", help="another plugin to execute (default: tulle's)")
+    parser.add_argument("--chain", type=Path, metavar="FOLDER", help="measure the plugins in FOLDER too")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
-    command = (args.plugin,) if args.plugin else find_plugin()
-    with tempfile.TemporaryDirectory() as folder, node(command, Path(folder)) as plugin:
-        report = measure(plugin, args.times)
+    report: dict[str, Report] = {}
+    with tempfile.TemporaryDirectory() as folder, node(find_plugin(), Path(folder)) as plugin:
+        report["tulle"] = measure(plugin, args.times)
+        if args.chain:
+            report["chain"] = compare(chain(plugin, args.chain), args.times)
     if args.json:
         print(json.dumps(report, indent=2))
         return 0
-    print(f"{'ms':10} {'p50':>8} {'p99':>8} {'all':>8}   {' '.join(command)}")
-    for name, row in report.items():
-        print(f"{name:10} {row['p50']:8.2f} {row['p99']:8.2f} " + (f"{row['all']:8.1f}" if "all" in row else ""))
+    for name, rows in report.items():
+        print(f"{name:10} {'p50 ms':>8} {'p99':>8} {'all':>8}")
+        for verb, row in rows.items():
+            print(f"{verb:10} {row['p50']:8.2f} {row['p99']:8.2f} " + (f"{row['all']:8.1f}" if "all" in row else ""))
     return 0
 
 

@@ -312,3 +312,21 @@ def test_the_offline_code_is_this_interpreters(node: PluginNode) -> None:
     word = (node.root / "var/lib/tulle/cni-offline").read_bytes()
     assert word.split(b"\0")[:4] == [os.fsencode(sys.executable), b"-I", b"-m", b"tulle.cni.offline"]
     assert (node.root / "var/lib/tulle/cni-offline").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "lost", ["var/lib/cni/networks/net", "var/lib/tulle/attachments/net"], ids=["addresses", "records"]
+)
+def test_files_that_somebody_deletes_make_no_duplicates(node: PluginNode, lost: str) -> None:
+    node.start()
+    pods = [node.new_pod() for _ in range(6)]
+    given = {node.add(pod)["ips"][0]["address"] for pod in pods[:3]}
+    for path in (node.root / lost).iterdir():
+        path.unlink()
+    given |= {node.add(pod)["ips"][0]["address"] for pod in pods[3:5]}
+    node.restart()
+    given.add(node.add(pods[5])["ips"][0]["address"])
+    assert len(given) == 6
+    for pod in pods:
+        assert node.run("DEL", pod).code == 0
+    assert node.is_clean()

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Interface, IPv6Interface
 
 from tulle.cni.attach import Attachment, PodNetwork, attachment, host_device
+from tulle.cni.collect import reclaim
 from tulle.cni.delete import release, take_away
 from tulle.cni.ipam import Interfaces
 from tulle.cni.records import Record
@@ -26,6 +27,7 @@ async def add(site: Site, call: Invocation) -> bytes:
         raise CniError(TRY_AGAIN, "no lease yet", "the agent waits for its store")
     with site.pod(call) as pod:
         async with site.planning:
+            await reclaim(site, call.conf.name)
             look = await site.look(call, network)
             if look.device is not None:
                 raise CniError(ALREADY_ATTACHED, f"{call.container_id} {call.ifname}", "is attached already")

@@ -59,6 +59,14 @@ async def restore(site: Site, network: str) -> None:
                 log.error("%s of %s %s was given to another pod: delete one of them", ip, *record.owner)
 
 
+async def reclaim(site: Site, network: str) -> None:
+    """What lives has its addresses again before another pod can get them, whoever removed their files."""
+    for owner, ips in site.addresses(network).take_lost().items():
+        if await _has_device(site, owner):
+            log.warning("the files of %s %s were removed while it lives: written again", *owner)
+            site.addresses(network).restore(owner, ips)
+
+
 @dataclass(slots=True)
 class Collector:
     """The agent's own collection.  ``look`` once a minute."""
@@ -87,9 +95,11 @@ class Collector:
 
 
 async def _is_alive(site: Site, record: Record) -> bool:
-    if record.boot_id != site.boot_id:
-        return False
-    device = host_device(*record.owner)
+    return record.boot_id == site.boot_id and await _has_device(site, record.owner)
+
+
+async def _has_device(site: Site, owner: Owner) -> bool:
+    device = host_device(*owner)
     return (await site.kernel.observe(Scope.of([LinkKey(device)]))).link(device) is not None
 
 

@@ -49,6 +49,7 @@ class Addresses:
 
     folder: Folder
     elsewhere: Callable[[], frozenset[str]] = frozenset
+    _lost: dict[str, Owner] = field(default_factory=dict[str, Owner])
     _held: dict[str, Held] = field(default_factory=dict[str, Held])
     _released: dict[str, None] = field(default_factory=dict[str, None])
     _released_size: int = -1
@@ -114,16 +115,19 @@ class Addresses:
             self._held.clear()
         return tuple(taken)
 
+    def take_lost(self) -> Mapping[Owner, tuple[IPAddress, ...]]:
+        """What somebody else removed since the last question, for who knows whether its owner still lives."""
+        self._look()
+        lost, self._lost = self._lost, {}
+        return _by_owner(lost)
+
     def of(self, owner: Owner) -> tuple[IPAddress, ...]:
         """The addresses of ``owner``, IPv4 first."""
         return _sorted(name for name, held in self._look().items() if held.owner == owner)
 
     def owners(self) -> Mapping[Owner, tuple[IPAddress, ...]]:
         """Everybody who has an address; ``NOBODY`` has those whose file was cut short."""
-        found: dict[Owner, list[str]] = {}
-        for name, held in self._look().items():
-            found.setdefault(held.owner, []).append(name)
-        return {owner: _sorted(names) for owner, names in found.items()}
+        return _by_owner({name: held.owner for name, held in self._look().items()})
 
     # -- choosing ----------------------------------------------------------------------
 
@@ -189,7 +193,7 @@ class Addresses:
     def _remember(self, names: Mapping[str, int], read: Callable[[str], bytes | None]) -> None:
         """Read what is new; an inode tells a file that was made again."""
         for name in self._held.keys() - names.keys():
-            del self._held[name]
+            self._lost[name] = self._held.pop(name).owner
         for name, inode in names.items():
             known = self._held.get(name)
             if known is not None and known.inode == 0:
@@ -262,6 +266,13 @@ def _in_turn(subnet: Subnet, last: IPAddress | None) -> Iterator[IPAddress]:
     numbers = chain(range(begin, end), range(first, begin))
     make = IPv4Address if subnet.version == 4 else type(subnet[0])
     return (make(number) for number in islice(numbers, SCAN_LIMIT))
+
+
+def _by_owner(owners: Mapping[str, Owner]) -> Mapping[Owner, tuple[IPAddress, ...]]:
+    found: dict[Owner, list[str]] = {}
+    for name, owner in owners.items():
+        found.setdefault(owner, []).append(name)
+    return {owner: _sorted(names) for owner, names in found.items()}
 
 
 def _sorted(names: Iterable[str]) -> tuple[IPAddress, ...]:

@@ -22,6 +22,7 @@ from tulle.wire.cni_error import (
     IO_FAILURE,
     KERNEL_REFUSED,
     NOT_AVAILABLE,
+    TRY_AGAIN,
     CniError,
     encode_error,
     encode_versions,
@@ -128,7 +129,8 @@ def _refusal(environment: Mapping[str, str], stdin: bytes, error: Exception) -> 
         case TulleError():
             answer = CniError(KERNEL_REFUSED, "the kernel refused", str(error))
         case OSError():
-            answer = CniError(IO_FAILURE, "the disk refused", str(error))
+            code = TRY_AGAIN if environment.get("CNI_COMMAND") == "ADD" else IO_FAILURE
+            answer = CniError(code, "the disk refused", str(error))
         case _:
             log.error("CNI %s failed", environment.get("CNI_COMMAND"), exc_info=error)
             answer = CniError(INTERNAL, "failed", repr(error))
