@@ -43,7 +43,8 @@ async def main(url, number):
         vtep_mac=MacAddress(f"02:00:00:00:00:{number:02x}"),
         vtep_mac6=None,
     )
-    print((await keeper.acquire(offer)).key, flush=True)
+    key = (await keeper.acquire(offer)).key
+    print(f"{key}\\n", end="", flush=True)  # one write, also where output is unbuffered
     await store.close()
 """
 ONE = CLAIMER + "asyncio.run(main(sys.argv[1], int(sys.argv[2])))\n"

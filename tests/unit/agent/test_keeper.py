@@ -452,6 +452,24 @@ def test_a_subnet_that_went_to_another_node_is_not_taken_back() -> None:
     virtual_time.run(story())
 
 
+def test_f09_a_flanneld_that_writes_itself_in_at_our_key_and_address_is_not_fought() -> None:
+    async def story() -> None:
+        world = World.new()
+        taken = await world.keeper.acquire(offer())
+
+        async def intruded() -> None:
+            await asyncio.sleep(1)
+            world.put(replace(taken, owner=None, vtep_mac=mac(99)))
+            await asyncio.sleep(5)
+            by_owner = {held.owner: held for held in world.leases}
+            assert by_owner[None].subnet == taken.subnet
+            assert by_owner[NodeId("me")].subnet != taken.subnet
+
+        await world.running(intruded())
+
+    virtual_time.run(story())
+
+
 def test_what_is_lost_while_the_store_is_away_is_taken_again_when_it_is_back() -> None:
     async def story() -> None:
         world = World.new()
