@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.kit.browser import NEEDS_CHROMIUM, Page, a_page
-from tests.kit.pictures import recorded
+from tests.kit.pictures import recorded, recordings
 from tulle.render.html import html_of
 from tulle.render.scene import Scene
 from tulle.render.scene_build import scene_of
@@ -214,11 +214,15 @@ def test_a_screen_reader_finds_headings_the_list_of_hops_and_named_buttons(
     assert sum(role == "image" for role, _ in heard) == 1
 
 
-def test_it_prints_on_one_page_of_a4(page: Page, journey: Journey, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", recordings())
+def test_it_prints_on_one_page_of_a4(page: Page, name: str, tmp_path: Path) -> None:
     page.wish(prefers_color_scheme="dark")
-    page.open(drawn(tmp_path, html_of(journey), "walk.html"))
-    paper = page.printed()
-    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", paper)) == 1
+    page.open(drawn(tmp_path, html_of(recorded(name)), "walk.html"))
+    for lang in ("en", "zh"):
+        assert page.run("document.documentElement.dataset.lang") == lang
+        paper = page.printed()
+        assert len(re.findall(rb"/Type\s*/Page\b(?!s)", paper)) == 1
+        page.press("l")
     assert re.search(rb"/MediaBox\s*\[\s*0 0 59[45][.\d]* 84[12]", paper)
 
 

@@ -22,6 +22,9 @@ from tulle.trace.json import decode_journey, encode_journey
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
+_ROW: Final = 66
+_ROWS: Final = 29
+"""Letters in a printed row's sentence, and rows on a page, as they come out at full size."""
 _OPEN, _CLOSE = '<script type="application/json" id="journey">', "</script>"
 
 
@@ -41,7 +44,8 @@ def html_of(journey: Journey) -> str:
         _data(journey),
         tag("script", _steps(scene), asset("walk.js")),
     ]
-    page = tag("html", tag("head", *head), tag("body", *body), lang="en", data_lang="en", data_theme="light")
+    looks = {"lang": "en", "data_lang": "en", "data_theme": "light", "style": f"--paper:{_paper(scene):.2f}"}
+    page = tag("html", tag("head", *head), tag("body", *body), **looks)
     return f"<!doctype html>\n{page}\n"
 
 
@@ -52,6 +56,13 @@ def journey_in(page: str) -> Journey:
     if start < 0 or end < 0:
         raise DecodeError("walk.html", reason="no journey in it")
     return decode_journey(page[start + len(_OPEN) : end].encode("utf-8", "surrogatepass"))
+
+
+def _paper(scene: Scene) -> float:
+    """How much smaller the page has to be printed, so that A4 holds the map and every row."""
+    rows = sum(max(1, -(-len(beat.text.en) // _ROW)) for beat in scene.beats)
+    rows += sum(len(said.en) // _ROW for said in scene.verdict) + (6 if len(scene.verdict) > 1 else 0)
+    return min(1.0, _ROWS / rows) if rows else 1.0
 
 
 def _data(journey: Journey) -> str:
