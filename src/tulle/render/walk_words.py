@@ -121,6 +121,11 @@ WORDS: Final[Words] = {
         "the two ends are not joined by anything that can be seen from here",
         "从这里看不到连接两端的路径",
     ),
+    "note.cut": ("the time was over after {n} probes", "时间已到，只发送了 {n} 个探测包"),
+    "note.stamps": (
+        "no loopback is up to prove that the kernel stamps frames as they pass: times may be too late",
+        "没有启用的回环设备可以证明内核在帧经过时打时间戳：时间可能偏晚",
+    ),
     "note.csum": ("checksum left to the NIC: unfinished at {places}", "校验和由网卡补齐：在 {places} 处尚未完成"),
     "note.bound": (
         "at most: on its way up a received frame keeps one stamp, so the time of this leg alone is not known",

@@ -35,6 +35,8 @@ from tulle.wire.frames import IcmpError
 
 PLAIN_PROBES: Final = 3
 """Untapped probes after the trace; the median is printed."""
+LONGEST_S: Final = 60.0
+"""A trace ends then, however many probes are still to be sent."""
 PAUSE_S: Final = 0.002
 """Between two probes, so that the one before has left every queue."""
 
@@ -58,10 +60,11 @@ def trace(order: Order, spaces: Spaces) -> tuple[Journey, ...]:
     Raises ConfigError: an end has no address of this family; KernelError: not allowed to look.
     """
     session = _Session.prepare(order, spaces)
-    with Stamps(spaces, session.where):
-        shots, lost, note = session.observed()
+    with Stamps(spaces, session.where) as stamps:
+        shots, notes = session.observed()
         plain = session.untapped() if any(shot.outcome.received for shot in shots) else None
-    return tuple(session.journey(shot, plain, lost, note) for shot in shots)
+    notes += () if stamps.proven else ("stamps:",)
+    return tuple(session.journey(shot, plain, notes) for shot in shots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,20 +89,23 @@ class _Session:
         between = on_the_way(self.topology, self.places.source, self.places.target)
         return tuple(netns for netns in between if netns in self.spaces)
 
-    def observed(self) -> tuple[tuple[_Shot, ...], int, str]:
-        """The probes with everything open: what was caught of each, frames lost, why there are no tracepoints."""
+    def observed(self) -> tuple[tuple[_Shot, ...], tuple[str, ...]]:
+        """The probes with everything open: what was caught of each, and what could not be looked at."""
         program = tap_filter(self.flow, self.topology.vxlan_ports())
         points, note = open_tracepoints(self.flow)
         with points, Taps(self.spaces, self.where, self.topology, program) as taps:
             shots = tuple(self._shots(taps, points))
-            return shots, taps.lost, note
+            return shots, tuple(self._notes(taps.lost, note, len(shots)))
 
     def _shots(self, taps: Taps, points: EventSource) -> Iterator[_Shot]:
         with Questioner(self.spaces, self.topology) as questioner:
             known: dict[Query, tuple[Decision, ...]] = {}
+            deadline = time.monotonic() + max(LONGEST_S, self.order.timeout_s)
             for number in range(1, self.order.count + 1):
                 if number > 1:
                     time.sleep(PAUSE_S)
+                if time.monotonic() > deadline:
+                    return
                 yield self._shot(number, taps, points, questioner, known)
 
     def _shot(
@@ -183,7 +189,7 @@ class _Session:
             for query in queries(walk, self.topology):
                 yield direction, query
 
-    def journey(self, shot: _Shot, plain_ns: int | None, lost: int, note: str) -> Journey:
+    def journey(self, shot: _Shot, plain_ns: int | None, notes: tuple[str, ...]) -> Journey:
         """What the evidence of one probe tells."""
         found = Findings(
             topology=self.topology,
@@ -196,12 +202,14 @@ class _Session:
             send_error=shot.outcome.error,
             received=shot.outcome.received,
             overhead=Overhead(rtt_traced_ns=_round_trip(shot.seen, self.places.source), rtt_plain_ns=plain_ns),
-            notes=tuple(self._notes(lost, note)),
+            notes=notes,
         )
         created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return replace(correlate(found), created=created, tool=f"tulle {__version__}")
 
-    def _notes(self, lost: int, note: str) -> Iterator[str]:
+    def _notes(self, lost: int, note: str, sent: int) -> Iterator[str]:
+        if sent < self.order.count:
+            yield f"cut:n={sent}"
         if note:
             yield f"tracepoints:reason={note}"
         if lost:
