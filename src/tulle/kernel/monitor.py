@@ -157,13 +157,13 @@ class Monitor(AsyncIterator[Scope]):
         return Scope(frozenset(dirty.keys), frozenset(dirty.devices), dirty.everything)
 
     def _link(self, message: Message, dirty: "_Dirty") -> None:
-        link = links.decode_link(message)
-        before = self._names.get(link.index)
+        index, now = links.decode_identity(message)
+        before = self._names.get(index)
         if message.kind == RTM_NEWLINK:
-            self._names[link.index] = link.name
+            self._names[index] = now
         elif message.payload[0] != AF_BRIDGE:  # a bridge's port that leaves is announced as a DELLINK too
-            self._names.pop(link.index, None)
-        for name in {link.name, before} - {None, ""}:
+            self._names.pop(index, None)
+        for name in {now, before} - {None, ""}:
             dirty.devices.add(str(name))
             dirty.keys.add(LinkKey(str(name)))
 

@@ -130,6 +130,23 @@ def parse_attributes(payload: bytes, offset: int = 0) -> dict[int, bytes]:
     return found
 
 
+def find_attribute(payload: bytes, kind: int, offset: int = 0) -> bytes | None:
+    """The first attribute of one type, without a look at those behind it; None when there is none.
+
+    Raises DecodeError: a length that leaves the payload.
+    """
+    end = len(payload)
+    unpack = ATTRIBUTE.unpack_from
+    while offset + 4 <= end:
+        length, found = unpack(payload, offset)
+        if length < 4 or offset + length > end:
+            raise DecodeError("netlink attribute", length=length, left=end - offset)
+        if found & NLA_TYPE_MASK == kind:
+            return payload[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return None
+
+
 def decode_ack(message: Message) -> Ack:
     """An NLMSG_ERROR, or an NLMSG_DONE that carries an error.  Raises DecodeError.
 

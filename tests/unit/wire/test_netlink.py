@@ -19,6 +19,7 @@ from tulle.wire.netlink import (
     batches,
     decode_ack,
     encode_attribute,
+    find_attribute,
     iter_messages,
     nested,
     parse_attributes,
@@ -79,6 +80,15 @@ def test_attributes_are_read_by_type_without_their_flags() -> None:
     inner = encode_attribute(1, b"name\0") + encode_attribute(2, b"")
     assert parse_attributes(nested(18, inner) + encode_attribute(4, b"abcd")) == {18: inner, 4: b"abcd"}
     assert parse_attributes(inner) == {1: b"name\0", 2: b""}
+
+
+def test_one_attribute_is_found_without_those_behind_it() -> None:
+    payload = nested(18, b"") + encode_attribute(3, b"first\0") + encode_attribute(3, b"last\0")
+    assert find_attribute(payload + b"\1", 3) == b"first\0"
+    assert find_attribute(payload, 18) == b""
+    assert find_attribute(payload, 7) is None
+    with pytest.raises(DecodeError):
+        find_attribute(struct.pack("=HH", 9, 1) + b"abcd", 3)
 
 
 def test_the_last_attribute_need_not_be_padded() -> None:
