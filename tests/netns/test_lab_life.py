@@ -110,6 +110,23 @@ def test_labs_live_side_by_side(lab: LabCommand) -> None:
         lab.must("ping", "-c", "1", "pod1", "pod4")
 
 
+def test_a_namespace_that_another_lab_lists_is_that_labs_even_before_it_is_made(
+    lab: LabCommand, tmp_path: Path
+) -> None:
+    """``tulle-a-b-node1`` is node ``b-node1`` of lab ``a``, or ``node1`` of lab ``a-b``."""
+    file = tmp_path / "lab.toml"
+    file.write_text("[nodes]\nb-node1 = []\n")
+    lab.must("up", str(file))
+    other = LabCommand(f"{lab.name}-b")
+    for _ in ("it is there", "it is gone"):
+        done = other.run("up")
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"tulle: namespace tulle-{other.name}-node1: belongs to lab {lab.name}: choose")
+        delete(lab.netns("b-node1").name)
+    lab.must("down")
+    assert lab.leftovers() == []
+
+
 def test_two_ups_of_one_name_at_once_make_one_lab(lab: LabCommand) -> None:
     starting = [lab.popen("up") for _ in range(3)]
     outputs = [process.communicate(timeout=60) for process in starting]

@@ -212,8 +212,13 @@ def _print_json(facts: JsonObject) -> None:
 
 
 def _draw(args: argparse.Namespace, text: str) -> None:
+    """Print a picture; in plain characters where that was asked for, or where the locale has no others."""
     from tulle.render.lab import ASCII
 
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        args.ascii = True
     print(text.translate(ASCII) if args.ascii else text)
 
 

@@ -152,7 +152,20 @@ def _check_free(folder: LabFolder, topology: Topology) -> None:
 
 
 def _check_namespaces_free(lab: Lab, names: list[str]) -> None:
+    """Each namespace that these names stand for is nobody's; what another lab lists it may be about to make."""
+    listed = {full: other for other in lab.folder.names() if other != lab.name for full in _listed(lab.folder, other)}
     for name in names:
+        full = namespace_name(lab.name, name)
+        if full in listed:
+            raise ConfigError(f"namespace {full}", f"belongs to lab {listed[full]}", "choose another name")
         if lab.netns(name).exists():
-            full = namespace_name(lab.name, name)
             raise ConfigError(f"namespace {full}", "is already there and belongs to no lab", "choose another name")
+
+
+def _listed(folder: LabFolder, name: str) -> tuple[str, ...]:
+    """The namespaces of another lab; none where its state cannot be read, which is said to whoever names it."""
+    try:
+        state = folder.read(name)
+    except ConfigError:
+        return ()
+    return state.namespaces if state is not None and not state.rootless else ()

@@ -39,3 +39,10 @@ def test_over_ipv6_the_kernel_fills_in_the_checksum() -> None:
 )
 def test_only_the_reply_to_the_request_answers_it(version: int, datagram: bytes, answers: bool) -> None:
     assert is_reply(version, datagram, ident=7, sequence=1) is answers
+
+
+@pytest.mark.parametrize("size", [0, 1, 1422])
+def test_a_request_carries_as_many_bytes_as_were_asked_for(size: int) -> None:
+    request = encode_request(4, ident=7, sequence=1, payload=bytes(size))
+    assert len(request) == 8 + size
+    assert internet_checksum(request) == 0
