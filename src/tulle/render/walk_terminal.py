@@ -44,10 +44,10 @@ def _walk(journey: Journey, direction: Direction, failed: Direction | None, look
 
 
 def _reply(journey: Journey, failed: Direction | None, look: Look) -> Iterable[Line]:
-    """One line when it came back the same way; its own table when it did not."""
+    """One line when it came back the same way, or is only an error about what was lost; else its own table."""
     if not journey.walk("reply"):
         return
-    if failed is None and same_way(journey):
+    if failed == "request" or (failed is None and same_way(journey)):
         yield from arrow_lines(journey, "reply", look.lang, look.limit)
         return
     yield Line("")

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from tulle.trace.journey import Finding
-from tulle.trace.rules_devices import first_device_down, not_in_the_bridge, port_down, routes_down, veth_down
+from tulle.trace.rules_devices import (
+    first_device_down,
+    not_in_the_bridge,
+    port_down,
+    routes_down,
+    target_down,
+    veth_down,
+)
 from tulle.trace.rules_filters import (
     filtered,
     filtered_at_source,
@@ -82,6 +89,7 @@ _ON_THE_SOURCE_NODE: Final[Sequence[Rule]] = (
     no_underlay_route,
     wrong_node,
     underlay_silent,
+    target_down,
     target_silent,
     maybe_filtered,
 )
@@ -95,6 +103,7 @@ _ON_THE_TARGET_NODE: Final[Sequence[Rule]] = (
     no_forwarding,
     routes_down,
     no_route,
+    target_down,
     target_silent,
     maybe_filtered,
 )

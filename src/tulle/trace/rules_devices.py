@@ -21,7 +21,7 @@ def first_device_down(scene: Scene) -> Finding | None:
         return None
     peer = scene.topology.peer(own)
     down = next((device for device in (own, peer) if device is not None and not device.up), None)
-    return is_down(scene, "D30", down)
+    return _is_down(scene, "D30", down)
 
 
 def veth_down(scene: Scene) -> Finding | None:
@@ -29,14 +29,24 @@ def veth_down(scene: Scene) -> Finding | None:
     peer = scene.topology.peer(scene.device) if scene.device else None
     if peer is None or peer.up or scene.last is None or not scene.last.outgoing:
         return None
-    return is_down(scene, "D30", peer)
+    return _is_down(scene, "D30", peer)
 
 
 def port_down(scene: Scene) -> Finding | None:
     """A bridge in the middle whose port to the target's node is down."""
     space = scene.topology.namespaces.get(scene.netns)
     ports = [d for d in (space.devices if space else ()) if d.peer and d.peer.netns == scene.cast.target_node]
-    return is_down(scene, "D60", next((port for port in ports if not port.up), None))
+    return _is_down(scene, "D60", next((port for port in ports if not port.up), None))
+
+
+def target_down(scene: Scene) -> Finding | None:
+    """The node's port to the target, or the target's own end of the pair: the bridge sends elsewhere, if anywhere."""
+    space = scene.topology.namespaces.get(scene.netns)
+    for port in space.devices if space else ():
+        if port.peer is not None and port.peer.netns == scene.cast.target != scene.netns:
+            ends = (port, scene.topology.peer(port))
+            return _is_down(scene, "D30", next((end for end in ends if end is not None and not end.up), None))
+    return None
 
 
 def routes_down(scene: Scene) -> Finding | None:
@@ -71,7 +81,7 @@ def _bridges(scene: Scene) -> list[Device]:
     return [device for device in (space.devices if space else ()) if device.kind == "bridge"]
 
 
-def is_down(scene: Scene, fault: str, device: Device | None) -> Finding | None:
+def _is_down(scene: Scene, fault: str, device: Device | None) -> Finding | None:
     """The finding that ``device`` is down; None: there is no such device."""
     if device is None:
         return None

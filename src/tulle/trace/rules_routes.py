@@ -7,9 +7,7 @@ from typing import Final
 
 from tulle.trace.decided import Decision
 from tulle.trace.journey import Finding
-from tulle.trace.rules_devices import is_down
 from tulle.trace.scene import Scene
-from tulle.trace.topology import Device, NetnsId
 
 _REFUSING: Final = frozenset({"blackhole", "unreachable", "prohibit", "throw"})
 
@@ -21,7 +19,7 @@ def no_route_at_source(scene: Scene) -> Finding | None:
         return None
     if scene.cast.source == scene.cast.source_node:
         return no_route(scene)
-    return scene.finding("D25", "source-no-route", route, target=scene.probe.target)
+    return scene.finding("D25", "source-no-route", route, target=scene.target)
 
 
 def next_hop_silent(scene: Scene) -> Finding | None:
@@ -30,7 +28,7 @@ def next_hop_silent(scene: Scene) -> Finding | None:
     if route is not None and route.via is not None:
         silent = scene.unanswered(scene.netns, route.via)
         return scene.finding("D27", "gateway-silent", neigh, ip=silent.ip) if silent else None
-    silent = scene.unanswered(scene.netns, scene.probe.target)
+    silent = scene.unanswered(scene.netns, scene.target)
     node = scene.cast.name(scene.cast.source_node)
     return scene.finding("D33", "target-silent", neigh, ip=silent.ip, node=node) if silent else None
 
@@ -83,15 +81,7 @@ def target_silent(scene: Scene) -> Finding | None:
     neigh, asked = scene.decision("neigh"), scene.unanswered(scene.netns, target)
     if asked is None and (neigh is None or neigh.found or neigh.subject != str(target)):
         return None
-    port = next((port for port in _ports_to(scene, scene.cast.target) if not port.up), None)
-    if port is not None:
-        return is_down(scene, "D30", port)
     return scene.finding("D33", "target-silent", neigh, ip=target)
-
-
-def _ports_to(scene: Scene, netns: NetnsId) -> list[Device]:
-    space = scene.topology.namespaces.get(scene.netns)
-    return [device for device in (space.devices if space else ()) if device.peer and device.peer.netns == netns]
 
 
 def not_for_this_pod(scene: Scene) -> Finding | None:

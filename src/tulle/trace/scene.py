@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tulle.model.network import IPAddress
 from tulle.trace.decided import Decision, NodeFacts
-from tulle.trace.journey import Drop, Finding
+from tulle.trace.journey import Direction, Drop, Finding
 from tulle.trace.places import Places
 from tulle.trace.probe_packet import Probe
 from tulle.trace.sightings import Question, Sighting
@@ -29,6 +29,7 @@ class Scene:
     facts: Mapping[NetnsId, NodeFacts]
     questions: Sequence[Question]
     send_error: str
+    direction: Direction = "request"
 
     @property
     def last(self) -> Sighting | None:
@@ -45,8 +46,10 @@ class Scene:
 
     @property
     def target(self) -> IPAddress:
-        """Where the packet was going when it was last seen."""
-        return self.last.layers.packet.destination if self.last else self.probe.target
+        """Where the packet was going when it was last seen; where it should have gone when it never was."""
+        if self.last is not None:
+            return self.last.layers.packet.destination
+        return self.probe.target if self.direction == "request" else self.probe.source
 
     def decision(self, kind: str) -> Decision | None:
         return next((answer for answer in self.decided.get(self.netns, ()) if answer.kind == kind), None)

@@ -181,13 +181,20 @@ class _Session:
     def _queries(self, seen: Seen, probe: Probe) -> Iterator[tuple[Direction, Query]]:
         for direction in ("request", "reply"):
             walk = walk_of(self.topology, self.places, seen, direction)
-            if not walk and direction == "request":
-                yield (
-                    direction,
-                    Query(netns=self.places.source, source=probe.source, target=probe.target, arrived_by=None),
-                )
+            if not walk and (direction == "request" or self._reached(seen)):
+                yield direction, self._unsent(direction, probe)
             for query in queries(walk, self.topology):
                 yield direction, query
+
+    def _reached(self, seen: Seen) -> bool:
+        """Did a tap in the target's own namespace see the probe?"""
+        return any(sighting.device.netns == self.places.target for sighting in seen.sightings)
+
+    def _unsent(self, direction: Direction, probe: Probe) -> Query:
+        """What is asked about a packet that no tap saw: where its own namespace would send it."""
+        if direction == "request":
+            return Query(netns=self.places.source, source=probe.source, target=probe.target, arrived_by=None)
+        return Query(netns=self.places.target, source=probe.target, target=probe.source, arrived_by=None)
 
     def journey(self, shot: _Shot, plain_ns: int | None, notes: tuple[str, ...]) -> Journey:
         """What the evidence of one probe tells."""

@@ -80,6 +80,7 @@ def judge(
         facts=facts,
         questions=tuple(questions),
         send_error=send_error if failed is request else "",
+        direction=failed.direction,
     )
     last = next((hop for hop in reversed(failed.hops) if hop.n is not None), None)
     return Verdict(

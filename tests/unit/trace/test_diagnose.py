@@ -20,7 +20,7 @@ from tests.kit.answers import (
     underlay_route,
 )
 from tests.kit.journeys import Story, freed, story
-from tests.kit.machines import NODE1, NODE2, POD1, POD4, SWITCH, Machine, mac, same_node, two_nodes
+from tests.kit.machines import NODE1, NODE2, POD1, POD2, POD4, SWITCH, Machine, mac, same_node, two_nodes
 from tulle.model.network import MacAddress
 from tulle.render.walk_findings import FINDINGS
 from tulle.trace.correlate import correlate
@@ -103,6 +103,12 @@ def unwrapped(told: Story) -> None:
     told.leaves_pod().wraps().goes_out().crosses().comes_in().unwraps()
 
 
+def on_the_far_bridge(told: Story) -> None:
+    unwrapped(told)
+    told.ttl -= 1
+    told.seen(NODE2, "cbr0", "tx")
+
+
 def unwrapped_for_another(told: Story) -> None:
     told.leaves_pod().wraps().goes_out().crosses().comes_in().unwraps("otherhost")
 
@@ -137,6 +143,21 @@ CASES: Mapping[str, list[Case]] = {
         Case(fault="D27", tell=lambda told: told.asks(POD1, "eth0", NEAR.gateway), says={"ip": "10.244.1.1"}),
     ],
     "veth-down": [
+        Case(
+            fault="D30",
+            tell=on_the_far_bridge,
+            machine=MACHINE.with_device(POD4, "eth0", up=False),
+            at=NODE2,
+            repair="ip link set eth0 up",
+            says={"where": "pod4"},
+        ),
+        Case(
+            fault="D30",
+            tell=lambda told: told.seen(POD1, "eth0", "tx").seen(NODE1, "vethp1", "rx"),
+            machine=same_node().with_device(POD2, "eth0", up=False),
+            repair="ip link set eth0 up",
+            says={"where": "pod2"},
+        ),
         Case(
             fault="D30",
             tell=sent,
@@ -423,6 +444,15 @@ def test_the_replys_stop_is_diagnosed_on_the_replys_way() -> None:
     assert verdict.finding is not None
     assert (verdict.finding.rule, verdict.finding.node) == ("no-route", "node2")
     assert verdict.finding.facts["target"] == "10.244.1.2"
+
+
+def test_a_target_that_knows_no_way_back_is_told_by_its_own_tables() -> None:
+    told = story(MACHINE).walks().turns_round()
+    answers = changed(healthy_answers(MACHINE), "reply", POD4, no_route(POD4, NEAR.pod_ip), gone=("neigh",))
+    finding = correlate(told.findings(answers)).verdict.finding
+    assert finding is not None
+    assert (finding.rule, finding.id, finding.node) == ("source-no-route", "D25", "pod4")
+    assert finding.facts["target"] == "10.244.1.2"
 
 
 def test_a_healthy_walk_has_no_finding() -> None:
