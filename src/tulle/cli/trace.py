@@ -223,6 +223,8 @@ def _lines(args: argparse.Namespace, journeys: Sequence["Journey"]) -> Iterator[
     width = columns()
     if len(journeys) > 1 and not (args.quiet or args.arrow):
         yield from render_series(journeys, args.lang)
+        lost = next((journey for journey in journeys if journey.verdict.status != "delivered"), None)
+        yield from one_line(lost, args.lang) if lost is not None else ()
         return
     for journey in journeys:
         if args.quiet:
