@@ -17,7 +17,7 @@ from typing import Final, assert_never
 from tulle.agent.identity import Identity
 from tulle.errors import ConfigError, DecodeError, LeaseConflict, LeaseLost, StoreUnavailable
 from tulle.model.lease import Garbled, Gone, Lease, LeaseEvent, Put, Snapshot
-from tulle.model.network import IPNetwork, MacAddress, NetworkConfig
+from tulle.model.network import IPNetwork, MacAddress, NetworkConfig, Vxlan
 from tulle.plan.addressing import Claimant, Subnets, choose_own, choose_subnets, fits, leases_of
 from tulle.seams import Clock, Random
 from tulle.store.ports import Claims, Directory, Grant
@@ -234,14 +234,15 @@ class LeaseKeeper:
         return lease.vtep_mac not in {None, mine.vtep_mac} or lease.vtep_mac6 not in {None, mine.vtep_mac6}
 
     def _lease(self, offer: Offer, subnets: Subnets) -> Lease:
+        backend = offer.config.backend
         return Lease(
             key=lease_key(subnets.four, subnets.six),
             subnet=subnets.four,
             subnet6=subnets.six,
             public_ip=offer.public_ip,
             public_ip6=offer.public_ip6,
-            backend_type="vxlan",
-            vni=offer.config.backend.vni,
+            backend_type=backend.type,
+            vni=backend.vni if isinstance(backend, Vxlan) else None,
             vtep_mac=offer.vtep_mac,
             vtep_mac6=offer.vtep_mac6,
             owner=self._identity.node_id,

@@ -288,8 +288,8 @@ class Reconciler:
         return underlay in scope.devices or (bool(scope.devices) and "underlay" in self._problems)
 
     def _record(self, done: Pass) -> None:
-        conflicts = (conflict.key for conflict in done.plan.conflicts)
-        self._retries.settle(done.looked_at, [*(outcome.step.key for outcome in done.failures), *conflicts])
+        failed = {outcome.step.key for outcome in done.failures} | {conflict.key for conflict in done.plan.conflicts}
+        self._retries.settle(done.looked_at, failed, done.overtaken)
         before, self._report = self._report, after_pass(self._report, done)
         announce(before, self._report, done)
         self._set_problem("kernel", None)

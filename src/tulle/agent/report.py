@@ -5,10 +5,11 @@ Pure but for ``announce``, which says each new thing once: a steady state is sil
 
 import logging
 from dataclasses import dataclass, replace
+from errno import EEXIST
 from typing import Final
 
 from tulle.model.change import Conflict, Outcome, Plan
-from tulle.model.objects import KernelObject
+from tulle.model.objects import KernelObject, LinkKey, ObjectKey, device_of
 from tulle.model.state import Scope
 from tulle.plan.text import format_object, format_step_briefly
 
@@ -46,6 +47,16 @@ class Pass:
     @property
     def failures(self) -> tuple[Outcome, ...]:
         return tuple(outcome for outcome in self.outcomes if outcome.error is not None)
+
+    @property
+    def overtaken(self) -> frozenset[ObjectKey]:
+        """What somebody else made between our look and our act, as the kernel does when a packet asks for a neighbour.
+
+        On a device whose own step failed it is something else: what that step would have taken away is still there.
+        """
+        unchanged = {key.name for outcome in self.failures if isinstance(key := outcome.step.key, LinkKey)}
+        taken = (o.step.key for o in self.failures if o.error is not None and o.error.errno == EEXIST)
+        return frozenset(key for key in taken if device_of(key) not in unchanged)
 
     @property
     def repairs(self) -> tuple[Outcome, ...]:

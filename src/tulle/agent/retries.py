@@ -1,6 +1,7 @@
 """When to try again what failed: each key in its own time, so that one never delays another."""
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -40,12 +41,20 @@ class Retries:
             self._retries[key] = replace(self._retries[key], due_ns=now_ns + int(RETRY_LAST_S * NS))
         return Scope.of(due)
 
-    def settle(self, looked_at: Scope, failed: Iterable[ObjectKey]) -> None:
-        """Note what became of a pass: of the keys that it looked at, only ``failed`` are still to be tried."""
+    def settle(
+        self, looked_at: Scope, failed: Iterable[ObjectKey], overtaken: AbstractSet[ObjectKey] = frozenset()
+    ) -> None:
+        """Note what became of a pass: of the keys that it looked at, only ``failed`` are still to be tried.
+
+        Those of them that were ``overtaken``, because somebody changed them between the look and
+        the act, are looked at again at once; if that is not the end of it, they wait like all others.
+        """
         failed = frozenset(failed)
         for key in [key for key in self._retries if looked_at.names(key) and key not in failed]:
             del self._retries[key]
         for key in failed:
             attempt = self._retries[key].attempt + 1 if key in self._retries else 0
             delay_s = min(RETRY_LAST_S, RETRY_FIRST_S * 2**attempt) * (0.75 + self._random.below(500) / 1000)
+            if key in overtaken and attempt == 0:
+                delay_s = 0.0
             self._retries[key] = Retry(attempt, self._clock.boottime_ns() + int(delay_s * NS))

@@ -22,7 +22,7 @@ from tulle.kernel.system import SystemFiles, SystemRandom, settle_memory
 from tulle.model.lease import Lease
 from tulle.model.network import Host, NetworkConfig, Vxlan
 from tulle.model.state import KernelState
-from tulle.plan.desired import check_room, tunnels
+from tulle.plan.desired import check_public, check_room, tunnels
 from tulle.plan.intent import Intent
 from tulle.plan.underlay import UnderlayWish, connected_prefixes
 from tulle.plan.vxlan import choose_mac
@@ -55,6 +55,7 @@ async def take_place(options: AgentOptions, kernel: Kernel, clock: Clock, desk: 
     )
     host, observed = await observe_host(kernel, wish, config)
     check_room(config, host)
+    check_public(config, host, options.public_ip, options.public_ip6)
     identity = node_identity(files, options.paths.state, random)
     keeper = LeaseKeeper(
         store, store, identity, clock, random, ttl_s=options.lease_ttl_s, renew_margin_s=options.renew_margin_s
@@ -148,14 +149,13 @@ def _offer(
 ) -> Offer:
     """What this node asks for; a VTEP that already exists keeps its MAC, so that peers need not learn another."""
     backend = config.backend
-    assert isinstance(backend, Vxlan)
-    mac6 = choose_mac(observed.link(backend.device6), random.token(6)) if config.pool6 else None
+    tunnelled = isinstance(backend, Vxlan)
     return Offer(
         config=config,
         public_ip=options.public_ip or host.underlay.address,
         public_ip6=options.public_ip6 or host.underlay.address6,
-        vtep_mac=choose_mac(observed.link(backend.device), random.token(6)) if config.pool4 else None,
-        vtep_mac6=mac6,
+        vtep_mac=choose_mac(observed.link(backend.device), random.token(6)) if tunnelled and config.pool4 else None,
+        vtep_mac6=choose_mac(observed.link(backend.device6), random.token(6)) if tunnelled and config.pool6 else None,
         previous=previous,
     )
 

@@ -54,7 +54,7 @@ def status_json(status: NodeStatus) -> JsonObject:
         "started_ns": status.started_ns,
         "now_ns": status.now_ns,
         "network": [str(net) for net in inputs.config.networks],
-        "backend": {"type": "vxlan", **builtins(inputs.config.backend)},
+        "backend": {"type": inputs.config.backend.type, **builtins(inputs.config.backend)},
         "underlay": builtins(underlay),
         "lease": lease_json(status),
         "store": {
