@@ -49,6 +49,8 @@ class Addresses:
 
     folder: Folder
     elsewhere: Callable[[], frozenset[str]] = frozenset
+    _last: dict[str, str] = field(default_factory=dict[str, str])
+    _written: dict[str, str] = field(default_factory=dict[str, str])
     _lost: dict[str, Owner] = field(default_factory=dict[str, Owner])
     _held: dict[str, Held] = field(default_factory=dict[str, Held])
     _released: dict[str, None] = field(default_factory=dict[str, None])
@@ -76,9 +78,7 @@ class Addresses:
                 if self._claim_all(files, owner, chosen):
                     break
                 self._refresh(files)  # a process that does not know the lock was faster
-            with suppress(OSError):  # the order is a wish
-                for number, interface in enumerate(chosen):
-                    files.replace(f"last_reserved_ip.{number}", str(interface.ip).encode(), hint=True)
+            self._last.update({f"last_reserved_ip.{number}": str(each.ip) for number, each in enumerate(chosen)})
             return chosen
 
     def release(self, owner: Owner) -> tuple[IPAddress, ...]:
@@ -115,6 +115,18 @@ class Addresses:
             self._held.clear()
         return tuple(taken)
 
+    def note_last(self) -> None:
+        """Write which address was given last, where host-local looks: now and then, since it costs more than an ADD.
+
+        Raises OSError: the disk fails.
+        """
+        news = {name: last for name, last in self._last.items() if last and self._written.get(name) != last}
+        if news:
+            with self.folder.locked() as files:
+                for name, last in news.items():
+                    files.replace(name, last.encode(), hint=True)
+                self._written.update(news)
+
     def take_lost(self) -> Mapping[Owner, tuple[IPAddress, ...]]:
         """What somebody else removed since the last question, for who knows whether its owner still lives."""
         self._look()
@@ -141,10 +153,16 @@ class Addresses:
             asked = next((ip for ip in wanted if ip in subnet), None)
             if asked is not None and (str(asked) in self._held or str(asked) in elsewhere):
                 raise CniError(ADDRESS_TAKEN, f"address {asked}", "is in use")
-            last = parse_address(files.read(f"last_reserved_ip.{number}"))
+            last = self._last_given(files, f"last_reserved_ip.{number}")
             ip = asked if asked is not None else self._longest_free(subnet, last, elsewhere)
             chosen.append(ip_interface((ip, subnet.prefixlen)))
         return tuple(chosen)
+
+    def _last_given(self, files: Files, name: str) -> IPAddress | None:
+        if name not in self._last:
+            found = parse_address(files.read(name))
+            self._last[name] = self._written[name] = "" if found is None else str(found)
+        return ip_of(self._last[name]) if self._last[name] else None
 
     def _longest_free(self, subnet: Subnet, last: IPAddress | None, elsewhere: frozenset[str]) -> IPAddress:
         """One that was never given back, in turn after the last given; else the one given back first."""

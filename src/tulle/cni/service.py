@@ -66,6 +66,7 @@ async def serving(
         with suppress(asyncio.CancelledError):
             await housekeeping
         await server.site.removal.close()
+        server.site.note_last()
         await durability.close()
         server.site.kernel.close()
 
@@ -101,6 +102,7 @@ async def _keep_house(server: CniServer) -> None:
     while True:
         await asyncio.sleep(HOUSEKEEPING_PERIOD_S)
         rounds += 1
+        server.site.note_last()
         if server.tombstones.any():
             await server.bury()
         if rounds * HOUSEKEEPING_PERIOD_S >= LOOK_PERIOD_S:

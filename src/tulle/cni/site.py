@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EEXIST
 from pathlib import Path
@@ -69,6 +69,12 @@ class Site:
     def known_networks(self) -> frozenset[str]:
         """Every network that has a folder here."""
         return frozenset(_folders(self.networks) + _folders(self.state / "attachments"))
+
+    def note_last(self) -> None:
+        """What a next agent, or host-local, likes to know; a disk that takes nothing loses nothing else by it."""
+        for addresses in self._addresses.values():
+            with suppress(OSError):
+                addresses.note_last()
 
     def free(self, subnet: Subnet) -> int:
         """How many addresses of ``subnet`` are left for pods of any network."""

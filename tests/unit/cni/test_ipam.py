@@ -40,7 +40,9 @@ def give(found: Addresses, name: object, *subnets: IPv4Network | IPv6Network) ->
 
 
 def test_an_address_has_host_locals_file(tmp_path: Path) -> None:
-    interfaces = addresses(tmp_path).allocate(owner("c1"), (WIDE, SIX))
+    found = addresses(tmp_path)
+    interfaces = found.allocate(owner("c1"), (WIDE, SIX))
+    found.note_last()
     assert [str(interface) for interface in interfaces] == ["10.244.1.2/24", "fd10:244:0:1::2/64"]
     for name in ("10.244.1.2", "fd10:244:0:1::2"):
         assert (tmp_path / name).read_bytes() == b"c1\r\neth0"
@@ -235,6 +237,7 @@ def story(found: Addresses) -> None:
     """Two pods come, one goes."""
     found.allocate(owner("a"), (SMALL, SIX))
     found.allocate(owner("b"), (SMALL, SIX))
+    found.note_last()
     found.release(owner("a"))
 
 
