@@ -1,5 +1,6 @@
 """What cannot be done is one line that names the object and the rule, exit code 2, and nothing is left behind."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.labs import NEEDS_ROOT, WHOLE_S, LabCommand, a_lab, environment
+from tests.kit.labs import NEEDS_ROOT, WHOLE_S, LabCommand, User, a_lab, environment
 
 pytestmark = pytest.mark.skipif(bool(NEEDS_ROOT), reason=str(NEEDS_ROOT))
 NO_VXLAN = """
@@ -176,4 +177,12 @@ def test_a_kernel_without_vxlan_is_named_with_the_option_that_it_lacks(lab: LabC
     command = [sys.executable, "-c", NO_VXLAN, "lab", "up", "--name", lab.name]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False, timeout=WHOLE_S)
     refused(done, "agent of node", "VXLAN: not available here: ", "CONFIG_VXLAN")
+    assert lab.leftovers() == []
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv: not installed")
+@pytest.mark.parametrize("power", ["sys_admin", "net_admin"])
+def test_a_root_without_its_powers_is_told_which_and_what_else_works(lab: LabCommand, power: str) -> None:
+    powerless = LabCommand(lab.name, User(prefix=("setpriv", f"--bounding-set=-{power}", f"--inh-caps=-{power}")))
+    refused(powerless.run("up"), "tulle: a lab (", "Operation not permitted", "CAP_NET_ADMIN", "as an ordinary user")
     assert lab.leftovers() == []

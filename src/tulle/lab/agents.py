@@ -44,16 +44,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forked:
-    """A forked agent.  ``last_words`` is a pipe that carries why it ended, and ends with it."""
+    """A forked agent.  ``last_words`` carries why it ended, and ends with it."""
 
     process: Process
-    last_words: int
+    last_words: socket.socket
 
     def reason(self, wait_s: float = 0) -> str:
-        """Why it ended, in one line; "" when it did not say, or lives on for ``wait_s``."""
+        """Why it ended, in one line, to whoever asks; "" when it did not say, or lives on for ``wait_s``."""
         if not select.select([self.last_words], [], [], wait_s)[0]:
             return ""
-        return os.read(self.last_words, 4096).decode(errors="replace")
+        return self.last_words.recv(4096, socket.MSG_PEEK).decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class Brood:
         Raises ProcessFailed: one ended instead, or some said nothing for ``timeout_s``.
         """
         nodes = {agent.process.pid: node for node, agent in self.agents.items()}
-        pipes = {agent.last_words: node for node, agent in self.agents.items()}
+        pipes = {agent.last_words.fileno(): node for node, agent in self.agents.items()}
         poller = select.poll()
         for fd in (self.ear.fileno(), *pipes):
             poller.register(fd, select.POLLIN)
@@ -102,13 +102,15 @@ def forked(orders: Sequence[Order], serve: Serve, home: Path) -> Generator[Brood
     try:
         with _listening(home / EAR) as ear:
             for order in orders:
-                parents = (key, ear.fileno(), *(agent.last_words for agent in agents.values()))
+                parents = (key, ear.fileno(), *(agent.last_words.fileno() for agent in agents.values()))
                 agents[order.node] = _fork(order, serve, gate, parents)
             yield Brood(agents=agents, ear=ear, begin=lambda: _open_gate(key, len(orders)))
     finally:
         gc.unfreeze()
-        for fd in (gate, key, *(agent.last_words for agent in agents.values())):
+        for fd in (gate, key):
             os.close(fd)
+        for agent in agents.values():
+            agent.last_words.close()
 
 
 def log_file(root: Path) -> Path:
@@ -146,7 +148,7 @@ def _open_gate(key: int, agents: int) -> None:
 
 def _fork(order: Order, serve: Serve, gate: int, parents: Sequence[int]) -> Forked:
     """Fork one; the descriptors ``parents`` are not for the child, and the gate would never see the parent's end."""
-    words, mouth = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    words, mouth = socket.socketpair()
     sys.stdout.flush()
     sys.stderr.flush()
     with undisturbed():
@@ -155,13 +157,13 @@ def _fork(order: Order, serve: Serve, gate: int, parents: Sequence[int]) -> Fork
             for fd in parents:
                 os.close(fd)
             _be_agent(order, serve, gate, mouth)
-    os.close(mouth)
+    mouth.close()
     process = identify(pid)
     assert process is not None, "a child that waits for us cannot have ended"
     return Forked(process=process, last_words=words)
 
 
-def _be_agent(order: Order, serve: Serve, gate: int, mouth: int) -> NoReturn:
+def _be_agent(order: Order, serve: Serve, gate: int, mouth: socket.socket) -> NoReturn:
     """The child's whole life.  Never returns into the parent's stack."""
     code = EXIT_COULD_NOT
     try:
@@ -194,6 +196,6 @@ def _detach(log: Path) -> None:
     COMM.write_text("tulled")
 
 
-def _say(mouth: int, line: str) -> None:
+def _say(mouth: socket.socket, line: str) -> None:
     with suppress(OSError):
-        os.write(mouth, line.encode()[:4000])
+        mouth.sendall(line.encode()[:4000])

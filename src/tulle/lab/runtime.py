@@ -8,9 +8,10 @@ Each thing is in the state before it is made; ``down`` removes what the state li
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from errno import EPERM
 from typing import Final
 
-from tulle.errors import ConfigError
+from tulle.errors import ConfigError, KernelError, Unsupported
 from tulle.kernel import netns
 from tulle.lab import leases, wires
 from tulle.lab.agents import Serve
@@ -24,6 +25,7 @@ from tulle.lab.topology import LabNode, Topology
 
 GRACE_S: Final = 3.0
 """How long an agent has to end by itself."""
+POWERLESS: Final = "this root lacks CAP_SYS_ADMIN or CAP_NET_ADMIN here: run it as an ordinary user, or as full root"
 
 
 def up(folder: LabFolder, topology: Topology, serve: Serve) -> LabState:
@@ -38,8 +40,10 @@ def up(folder: LabFolder, topology: Topology, serve: Serve) -> LabState:
         lab.note(lab.state)
         try:
             _build(lab, serve)
-        except BaseException:
+        except BaseException as error:
             tear_down(lab)
+            if isinstance(error, KernelError) and error.errno == EPERM:
+                raise Unsupported(f"a lab ({error})", POWERLESS) from error
             raise
         return lab.state
 
