@@ -67,7 +67,7 @@ def _set(args: argparse.Namespace) -> int:
     value = _read(args.file)
     config = decode_network_config(value)
     _with_store(args, lambda store: store.write_network_config(value))
-    print(_say(args, "set").format(_networks(config), type(config.backend).__name__.lower()))
+    print(_say(args, "set").format(_networks(config), config.backend.type))
     return EXIT_YES
 
 

@@ -6,7 +6,7 @@ comes from the store, the host facts are one per node and come from its kernel.
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Final, NewType, TypeAlias
+from typing import ClassVar, Final, NewType, TypeAlias
 
 Vni = NewType("Vni", int)
 """VXLAN network identifier, 1 … 2²⁴−1."""
@@ -26,6 +26,8 @@ VXLAN_OVERHEAD6: Final = 70
 class Vxlan:
     """The ``vxlan`` backend.  ``port`` 8472 is Linux's old default, not IANA's 4789; ``mtu`` None: the underlay's."""
 
+    type: ClassVar[str] = "vxlan"
+
     vni: Vni = Vni(1)
     port: int = 8472
     mtu: int | None = None
@@ -44,7 +46,14 @@ class Vxlan:
         return f"flannel-v6.{self.vni}"
 
 
-Backend: TypeAlias = Vxlan
+@dataclass(frozen=True, slots=True)
+class HostGw:
+    """The ``host-gw`` backend: plain routes between neighbours, nothing to choose."""
+
+    type: ClassVar[str] = "host-gw"
+
+
+Backend: TypeAlias = Vxlan | HostGw
 """Closed choice of backends: a new one is one class here, one file in ``plan/``, one ``match`` line."""
 
 

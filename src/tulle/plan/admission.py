@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from tulle.model.book import in_force
 from tulle.model.lease import Lease, LeaseBook, LeaseKey
-from tulle.model.network import Host, IPAddress, IPNetwork, MacAddress, NetworkConfig, SubnetPool, Vxlan
+from tulle.model.network import Backend, Host, IPAddress, IPNetwork, MacAddress, NetworkConfig, SubnetPool, Vxlan
 
 Claim: TypeAlias = IPNetwork | tuple[int, MacAddress]
 """What only one peer may have: a subnet, or a MAC among the VTEPs of one IP version."""
@@ -143,7 +143,7 @@ class _Side:
 class _Judge:
     """The rules that a lease meets by itself.  A family that the network lacks is neither judged nor claimed."""
 
-    backend: Vxlan
+    backend: Backend
     four: _Family | None
     six: _Family | None
     overlay: tuple[IPNetwork, ...]
@@ -175,12 +175,13 @@ class _Judge:
         sides = self._sides(lease)
         if not sides:
             return "claims no subnet of a family that the network has"
-        if lease.backend_type != "vxlan":
-            return f"backend {lease.backend_type or '(none)'} is not vxlan"
-        if lease.vni != self.backend.vni:
+        if lease.backend_type != self.backend.type:
+            return f"backend {lease.backend_type or '(none)'} is not {self.backend.type}"
+        tunnelled = isinstance(self.backend, Vxlan)
+        if isinstance(self.backend, Vxlan) and lease.vni != self.backend.vni:
             return f"VNI {lease.vni} is not {self.backend.vni}"
         for side in sides:
-            rule = self._subnet_fault(side) or self._address_fault(side) or _mac_fault(side)
+            rule = self._subnet_fault(side) or self._address_fault(side) or (_mac_fault(side) if tunnelled else None)
             if rule is not None:
                 return rule
         return None

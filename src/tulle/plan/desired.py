@@ -12,11 +12,11 @@ from types import MappingProxyType
 from typing import assert_never
 
 from tulle.model.lease import Lease, LeaseKey
-from tulle.model.network import Host, MacAddress, NetworkConfig, SubnetPool, Vxlan
+from tulle.model.network import Host, HostGw, IPAddress, MacAddress, NetworkConfig, SubnetPool, Vxlan
 from tulle.model.objects import ChainAccept, KernelObject, LinkKind, ObjectKey, Sysctl, VxlanKind
 from tulle.model.state import KernelState, Scope
 from tulle.ownership import NodeOwnership
-from tulle.plan import vxlan
+from tulle.plan import hostgw, vxlan
 from tulle.plan.firewall import NodeFirewall, firewall_table
 
 
@@ -83,6 +83,8 @@ def node_objects(inputs: Inputs) -> tuple[KernelObject, ...]:
     match backend:
         case Vxlan():
             objects = vxlan.device(backend, inputs.host, inputs.own)
+        case HostGw():
+            objects = hostgw.device(inputs.host, inputs.own)
         case _:
             assert_never(backend)
     return (*objects, *_forwarding(inputs.own), *_firewall(inputs))
@@ -94,6 +96,8 @@ def peer_objects(inputs: Inputs, lease: Lease) -> tuple[KernelObject, ...]:
     match backend:
         case Vxlan():
             return vxlan.peer(backend, inputs.host, inputs.own, lease)
+        case HostGw():
+            return hostgw.peer(inputs.host, inputs.own, lease)
         case _:
             assert_never(backend)
 
@@ -105,6 +109,8 @@ def pod_mtu(inputs: Inputs) -> int:
         case Vxlan():
             smaller = vxlan.mtu6 if inputs.own.subnet6 is not None else vxlan.mtu4
             return smaller(backend, inputs.host)
+        case HostGw():
+            return hostgw.mtu(inputs.host)
         case _:
             assert_never(backend)
 
@@ -115,6 +121,21 @@ def check_room(config: NetworkConfig, host: Host) -> None:
     match backend:
         case Vxlan():
             vxlan.check_mtu(backend, host, ipv6=config.pool6 is not None)
+        case HostGw():
+            hostgw.check_mtu(host, ipv6=config.pool6 is not None)
+        case _:
+            assert_never(backend)
+
+
+def check_public(config: NetworkConfig, host: Host, *public: IPAddress | None) -> None:
+    """Can the peers of this backend send to the addresses that a person gave?  Raises ConfigError."""
+    backend = config.backend
+    match backend:
+        case Vxlan():
+            return  # any address that leads here, also through NAT
+        case HostGw():
+            for address in public:
+                hostgw.check_public(host, address)
         case _:
             assert_never(backend)
 
@@ -125,6 +146,8 @@ def tunnels(config: NetworkConfig) -> Mapping[str, type[LinkKind]]:
     match backend:
         case Vxlan():
             return {backend.device: VxlanKind, backend.device6: VxlanKind}
+        case HostGw():
+            return {}
         case _:
             assert_never(backend)
 

@@ -143,13 +143,18 @@ def format_leases(answer: JsonObject, lang: str = "en") -> str:
     return "\n".join("  ".join(map(fit, row, widths)).rstrip() for row in rows)
 
 
+def _backend(backend: JsonObject) -> str:
+    wire = f" VNI {backend['vni']} udp/{backend['port']}" if "vni" in backend else ""
+    return f"{backend['type']}{wire}"
+
+
 def _facts(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]]:
     """What there is, whether or not it is well."""
     underlay, store, backend = answer["underlay"], answer["store"], answer["backend"]
     addresses = " ".join(str(ip) for ip in (underlay["address"], underlay["address6"]) if ip)
     yield words["lease"], _lease(answer["lease"], answer.get("now_ns"), words)
     yield words["underlay"], f"{underlay['device']} {addresses} mtu {underlay['mtu']}"
-    yield words["backend"], f"{backend['type']} VNI {backend['vni']} udp/{backend['port']}"
+    yield words["backend"], _backend(backend)
     yield words["store"], words["store_line" if store["reachable"] else "store_away"].format(**store)
     yield words["peers"], str(answer["peers"])
     yield words["work"], words["work_line"].format(**answer)

@@ -8,14 +8,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Final
+from typing import Final, assert_never
 
 from tulle.errors import ConfigError, DecodeError
-from tulle.model.network import IPAddress, IPNetwork, NetworkConfig, SubnetPool, Vni, Vxlan
+from tulle.model.network import Backend, HostGw, IPAddress, IPNetwork, NetworkConfig, SubnetPool, Vni, Vxlan
 from tulle.wire.strict_json import JsonValue, decode_object
 
 CONFIG_LIMIT: Final = 64 * 1024
-CARRIED: Final = ("vxlan",)
+CARRIED: Final = (Vxlan.type, HostGw.type)
 """The backends of this build."""
 FLANNELS: Final = ("alloc", "extension", "host-gw", "ipip", "ipsec", "tencent-vpc", "udp", "vxlan", "wireguard")
 DEFAULT_PORT: Final = 8472
@@ -74,15 +74,25 @@ def encode_network_config(config: NetworkConfig) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def _encoded_backend(backend: Vxlan) -> dict[str, object]:
-    fields: dict[str, object] = {"Type": "vxlan", "VNI": backend.vni, "Port": backend.port}
+def _encoded_backend(backend: Backend) -> dict[str, object]:
+    match backend:
+        case Vxlan():
+            return _encoded_vxlan(backend)
+        case HostGw():
+            return {"Type": backend.type}
+        case _:
+            assert_never(backend)
+
+
+def _encoded_vxlan(backend: Vxlan) -> dict[str, object]:
+    fields: dict[str, object] = {"Type": backend.type, "VNI": backend.vni, "Port": backend.port}
     if backend.mtu is not None:
         fields["MTU"] = backend.mtu
     flags = {"GBP": backend.gbp, "Learning": backend.learning, "DirectRouting": backend.direct_routing}
     return fields | {name: value for name, value in flags.items() if value}
 
 
-def _backend(fields: Fields) -> Vxlan:
+def _backend(fields: Fields) -> Backend:
     backend = fields.get("backend")
     if backend is None:
         raise ConfigError(_named("Backend"), "is absent, which means udp", f"{_carried()}: set Backend.Type")
@@ -94,6 +104,10 @@ def _backend(fields: Fields) -> Vxlan:
         raise ConfigError(_named("Backend.Type"), f"is {named}, not one of {', '.join(FLANNELS)}", _carried())
     if kind not in CARRIED:
         raise ConfigError(_named("Backend.Type"), f"is {kind}", _carried())
+    return HostGw() if kind == HostGw.type else _vxlan(backend)
+
+
+def _vxlan(backend: Fields) -> Vxlan:
     mtu = _whole(backend, "MTU", 0, 0, 65_535, "Backend.MTU")
     return Vxlan(
         vni=Vni(_whole(backend, "VNI", 1, 1, (1 << 24) - 1, "Backend.VNI")),

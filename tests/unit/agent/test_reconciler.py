@@ -21,7 +21,7 @@ from tulle.kernel.fake import FakeKernel
 from tulle.model.book import HOLD_NS
 from tulle.model.change import Change, Create, Delete, Outcome, Plan
 from tulle.model.lease import Gone, Put
-from tulle.model.network import DroppingChain
+from tulle.model.network import DroppingChain, Vxlan
 from tulle.model.objects import (
     Address,
     BridgeKind,
@@ -555,4 +555,5 @@ def test_a_dry_run_says_all_and_does_nothing() -> None:
 
 
 def test_these_stories_are_about_the_cluster_of_the_kit() -> None:
+    assert isinstance(CONFIG.backend, Vxlan)
     assert (CONFIG.backend.device, HOST.underlay.device) == ("flannel.1", "eth0")

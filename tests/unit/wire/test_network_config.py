@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tulle.errors import ConfigError
-from tulle.model.network import Vni, Vxlan
+from tulle.model.network import HostGw, Vni, Vxlan
 from tulle.wire.network_config import decode_network_config, encode_network_config
 
 BACKEND = {"Type": "vxlan"}
@@ -156,3 +156,10 @@ def test_every_value_is_written_so_that_defaults_may_change() -> None:
         "SubnetMax": "10.244.255.0",
         "Backend": {"Type": "vxlan", "VNI": 1, "Port": 8472},
     }
+
+
+def test_host_gw_has_nothing_to_choose() -> None:
+    config = decoded(Network="10.244.0.0/16", Backend={"Type": "Host-GW", "VNI": 0})
+    assert config.backend == HostGw()
+    assert json.loads(encode_network_config(config))["Backend"] == {"Type": "host-gw"}
+    assert decode_network_config(encode_network_config(config)) == config
