@@ -1,4 +1,4 @@
-"""Carrying out a plan: batches of rtnetlink requests, links and sysctls one by one, nft in transactions.
+"""Carrying out a plan: batches of rtnetlink requests, new links and sysctls one by one, nft in transactions.
 
 Steps keep their order.  Between two batches others may run; a step that the kernel refuses
 stops nobody else, except those on a device that could not be made.
@@ -91,15 +91,12 @@ class Applier:
             match step:
                 case Create():
                     return self._make_link(step, link, devices)
-                case Change(before=Link() as before, after=Link() as after):
-                    return self._first_error(step, encode.set_link(before, after, devices.index))
                 case _:
                     return self._first_error(step, (encode.del_link(link, devices.index),))
         except (KernelError, DecodeError, Overflow) as error:
             return error if isinstance(error, KernelError) else KernelError(EIO, _named(step), str(error))
         finally:
-            if not isinstance(step, Change):  # a device that is set keeps its number
-                devices.forget(link.name)
+            devices.forget(link.name)
 
     def _make_link(self, step: Step, link: Link, devices: Devices) -> KernelError | None:
         peer_netns: int | None = None
@@ -114,11 +111,8 @@ class Applier:
                 os.close(peer_netns)
         if error is not None:
             return _explained(error, link, step)
-        if not link.alias and not link.hairpin:
-            return None
-        devices.forget(link.name)
-        index = devices.index(link.name)
-        return None if index is None else self._first_error(step, encode.finishing(link, index))
+        rest = encode.finishing(link)
+        return None if rest is None else self._first_error(step, (rest,))
 
     def _first_error(self, step: Step, requests: Sequence[Request]) -> KernelError | None:
         for ack in self.execute(requests):
@@ -149,6 +143,8 @@ class _Run:
         missing = self._not_made.get(object_device(obj) or "")
         if missing is not None:
             self._fail(number, KernelError(missing.errno, _named(step), f"the device is missing: {missing}"))
+        elif isinstance(step, Change) and isinstance(obj, Link):
+            await self._enqueue(number, step)
         elif isinstance(obj, Link | Sysctl | NftTable | ChainAccept):
             await self._flush()
             error = await self._applier.alone(step, self._devices)

@@ -27,11 +27,13 @@ Indexes: TypeAlias = Callable[[str], IfIndex | None]
 
 
 def requests(step: Step, indexes: Indexes) -> tuple[Request, ...]:
-    """What carries out one step on an address, route, neighbour or FDB entry, in order.
+    """What carries out a step on an address, route, neighbour or FDB entry, or sets a link, in order.
 
     Raises KernelError (ENODEV): a device that the step names is not there.
     """
     match step:
+        case Change(before=Link() as before, after=Link() as after):
+            return set_link(before, after, indexes)
         case Create(obj=obj):
             return (_put(obj, indexes, step, replace=False),)
         case Change(before=FdbEntry() as before, after=FdbEntry(is_unicast=False) as after):
@@ -63,18 +65,19 @@ def new_link(link: Link, indexes: Indexes, peer_netns_fd: int | None = None) -> 
             raise KernelError(EOPNOTSUPP, f"link {link.name}", "tulle makes no device of this kind")
 
 
-def finishing(link: Link, index: IfIndex) -> tuple[Request, ...]:
+def finishing(link: Link) -> Request | None:
     """What a new device still lacks: the kernel ignores an alias at creation, and a port exists only afterwards."""
-    alias = links.set_link(index, links.LinkSettings(alias=link.alias), link)
-    hairpin = links.set_hairpin(index, on=True, subject=link)
-    return (*((alias,) if link.alias else ()), *((hairpin,) if link.hairpin else ()))
+    if not link.alias and not link.hairpin:
+        return None
+    settings = links.LinkSettings(alias=link.alias or None)
+    return links.set_link(link.name, settings, link, hairpin=link.hairpin or None)
 
 
 def set_link(before: Link, after: Link, indexes: Indexes) -> tuple[Request, ...]:
-    """Only what differs.  Raises KernelError (ENODEV)."""
-    index = _index(after.name, indexes, after)
+    """Only what differs, by the device's name.  Raises KernelError (ENODEV): what it refers to is not there."""
     found: list[Request] = []
     if isinstance(after.kind, VxlanKind) and after.kind != before.kind:
+        index = _index(after.name, indexes, after)
         found.append(links.set_vxlan(index, _vxlan(after.kind, indexes, after), after))
     wanted = links.LinkSettings(
         mtu=after.mtu if after.mtu != before.mtu else None,
@@ -84,9 +87,9 @@ def set_link(before: Link, after: Link, indexes: Indexes) -> tuple[Request, ...]
         alias=after.alias if after.alias != before.alias else None,
     )
     if wanted != links.LinkSettings():
-        found.append(links.set_link(index, wanted, after))
+        found.append(links.set_link(after.name, wanted, after))
     if after.hairpin is not None and after.hairpin != before.hairpin:
-        found.append(links.set_hairpin(index, on=after.hairpin, subject=after))
+        found.append(links.set_link(after.name, links.LinkSettings(), after, hairpin=after.hairpin))
     return tuple(found)
 
 

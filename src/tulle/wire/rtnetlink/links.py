@@ -235,12 +235,17 @@ def new_veth(
     return _new(name, "veth", nested(VETH_INFO_PEER, inner), settings)
 
 
-def set_link(device: IfIndex | str, settings: LinkSettings, subject: object = None) -> Request:
-    """Set what ``settings`` names on an existing device; by its name, one batch can make and set it."""
-    if isinstance(device, str):
-        body = settings.header(NO_DEVICE) + text_attribute(IFLA_IFNAME, device) + settings.attributes()
-    else:
-        body = settings.header(device) + settings.attributes()
+def set_link(
+    device: IfIndex | str, settings: LinkSettings, subject: object = None, *, hairpin: bool | None = None
+) -> Request:
+    """Set what ``settings`` names on an existing device; by its name, one batch can make and set it.
+
+    ``hairpin`` is for a port of a bridge, as in ``set_hairpin``.
+    """
+    name = text_attribute(IFLA_IFNAME, device) if isinstance(device, str) else b""
+    body = settings.header(NO_DEVICE if isinstance(device, str) else device) + name + settings.attributes()
+    if hairpin is not None:
+        body += nested(IFLA_LINKINFO, _port(hairpin))
     return Request(RTM_NEWLINK, 0, body, f"link {device}" if subject is None else subject)
 
 
@@ -283,10 +288,13 @@ def _new(name: str, kind: str, data: bytes, settings: LinkSettings) -> Request:
 def _encoded_info(link: LinkMessage) -> bytes:
     info = text_attribute(IFLA_INFO_KIND, link.kind) if link.kind else b""
     info += nested(IFLA_INFO_DATA, encode_vxlan(link.vxlan)) if link.vxlan is not None else b""
-    if link.hairpin:
-        info += text_attribute(IFLA_INFO_SLAVE_KIND, "bridge")
-        info += nested(IFLA_INFO_SLAVE_DATA, u8_attribute(IFLA_BRPORT_MODE, 1))
+    info += _port(hairpin=True) if link.hairpin else b""
     return nested(IFLA_LINKINFO, info) if info else b""
+
+
+def _port(hairpin: bool) -> bytes:
+    data = nested(IFLA_INFO_SLAVE_DATA, u8_attribute(IFLA_BRPORT_MODE, int(hairpin)))
+    return text_attribute(IFLA_INFO_SLAVE_KIND, "bridge") + data
 
 
 def _hairpin(info: dict[int, bytes]) -> bool:
