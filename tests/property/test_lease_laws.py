@@ -17,7 +17,7 @@ from tests.kit.memory_store import MemoryStore, Shelf
 from tests.kit.virtual_time import SeededRandom, VirtualClock
 from tulle.agent.identity import Identity
 from tulle.agent.keeper import LeaseKeeper, Offer
-from tulle.errors import LeaseConflict, StoreUnavailable
+from tulle.errors import ConfigError, LeaseConflict, StoreUnavailable
 from tulle.model.lease import Lease, LeaseEvent, NodeId
 from tulle.model.network import NetworkConfig, SubnetPool
 
@@ -27,8 +27,9 @@ POOL = SubnetPool(
     network=IPv4Network("10.244.0.0/16"),
     subnet_len=24,
     first=IPv4Network("10.244.1.0/24"),
-    last=IPv4Network("10.244.6.0/24"),
+    last=IPv4Network("10.244.4.0/24"),
 )
+"""As many subnets as nodes: what expires is taken by whoever needs one."""
 SMALL = NetworkConfig(pool4=POOL, pool6=None, backend=CONFIG.backend)
 
 
@@ -56,20 +57,25 @@ class Node:
     """A node's keeper and its tasks."""
 
     number: int
+    life: int
     line: Line
     keeper: LeaseKeeper
     lease: Lease | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
+    @property
+    def node_id(self) -> NodeId:
+        return NodeId(f"node{self.number}.{self.life}")
+
     @classmethod
-    def start(cls, number: int, shelf: Shelf, seed: int) -> "Node":
-        """A node without memory but for its key."""
+    def start(cls, number: int, life: int, shelf: Shelf, seed: int) -> "Node":
+        """A node without memory but for its key; another ``life`` has another key, and another address."""
         line = Line(shelf)
-        identity = Identity(NodeId(f"node{number}"))
+        identity = Identity(NodeId(f"node{number}.{life}"))
         keeper = LeaseKeeper(
             line, line, identity, VirtualClock(), SeededRandom(seed), ttl_s=TTL_S, renew_margin_s=MARGIN_S
         )
-        node = cls(number, line, keeper)
+        node = cls(number, life, line, keeper)
         keeper.on_change = node.take
         node.tasks = [asyncio.ensure_future(node.live()), asyncio.ensure_future(node.listen())]
         return node
@@ -80,16 +86,16 @@ class Node:
     async def live(self) -> None:
         offer = Offer(
             config=SMALL,
-            public_ip=IPv4Address(f"192.168.64.{10 + self.number}"),
+            public_ip=IPv4Address("192.168.64.10") + NODES * self.life + self.number,
             public_ip6=None,
-            vtep_mac=mac(self.number),
+            vtep_mac=mac(NODES * self.life + self.number),
             vtep_mac6=None,
         )
         while True:
             try:
                 self.take(await self.keeper.acquire(offer))
                 break
-            except (StoreUnavailable, LeaseConflict):
+            except (StoreUnavailable, LeaseConflict, ConfigError):
                 await asyncio.sleep(2.0)
         await self.keeper.run()
 
@@ -124,7 +130,7 @@ troubles = st.lists(
     st.builds(
         Trouble,
         st.sampled_from([0.0, 0.5, 5.0, 30.0, 61.0, 130.0]),
-        st.sampled_from(["cut", "cut", "heal", "heal", "deaf", "restart", "away", "back"]),
+        st.sampled_from(["cut", "cut", "heal", "heal", "deaf", "restart", "reborn", "reborn", "away", "back"]),
         st.integers(0, NODES - 1),
     ),
     max_size=12,
@@ -153,14 +159,14 @@ def check(nodes: list[Node], shelf: Shelf) -> None:
     held = {node.lease.key: node for node in trusting if node.lease is not None}
     assert len(held) == len(trusting)
     for key, node in held.items():
-        assert shelf.leases[key][0].owner == f"node{node.number}"
+        assert shelf.leases[key][0].owner == node.node_id
 
 
 @given(troubles, st.integers(0, 1_000))
 def test_no_two_nodes_trust_one_subnet_and_in_the_end_everybody_has_one(found: list[Trouble], seed: int) -> None:
     async def story() -> None:
         shelf = Shelf(VirtualClock())
-        nodes = [Node.start(number, shelf, seed + number) for number in range(NODES)]
+        nodes = [Node.start(number, 0, shelf, seed + number) for number in range(NODES)]
 
         async def passing(seconds: float) -> None:
             for _ in range(max(1, int(seconds))):
@@ -169,14 +175,16 @@ def test_no_two_nodes_trust_one_subnet_and_in_the_end_everybody_has_one(found: l
 
         for number, trouble in enumerate(found):
             await passing(trouble.pause_s)
-            if trouble.what == "restart":
-                await nodes[trouble.node].die()
-                nodes[trouble.node] = Node.start(trouble.node, shelf, seed + 100 * number)
+            if trouble.what in {"restart", "reborn"}:
+                before = nodes[trouble.node]
+                await before.die()
+                life = before.life + (trouble.what == "reborn")
+                nodes[trouble.node] = Node.start(trouble.node, life, shelf, seed + 100 * number)
             befall(trouble, nodes, shelf)
         shelf.away = False
         for node in nodes:
             node.line.cut = node.line.deaf = False
-        await passing(2 * TTL_S)
+        await passing(3 * TTL_S)
         assert not any(node.keeper.past_deadline for node in nodes)
         for node in nodes:
             await node.die()
