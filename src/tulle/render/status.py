@@ -44,7 +44,7 @@ TEXT: dict[str, dict[str, str]] = {
         "failure_line": "{reason}: tried again by itself, within a minute",
         "refused": "refused",
         "refused_line": "lease {key}: {rule}: no entry is made for it; correct or delete it in the store",
-        "garbled": "unreadable",
+        "garbled": "garbled",
         "garbled_line": "lease {key}: {reason}: its last good value counts; correct or delete it in the store",
         "held": "held",
         "held_line": "lease {key} vanished without a delete: still programmed, for an hour",

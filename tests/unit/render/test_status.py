@@ -1,0 +1,152 @@
+"""What an operator reads at three in the morning: each fault in one paragraph that ends with the next step."""
+
+from typing import Any
+from unicodedata import east_asian_width
+
+import pytest
+
+from tulle.render.status import format_leases, format_peers, format_plan_answer, format_status
+
+HOUR_NS = 3_600_000_000_000
+HEALTHY: dict[str, Any] = {
+    "state": "ready",
+    "now_ns": HOUR_NS,
+    "network": ["10.244.0.0/16"],
+    "lease": {"subnet": "10.244.1.0/24", "subnet6": None, "deadline_ns": 24 * HOUR_NS},
+    "underlay": {"device": "eth0", "address": "192.168.64.11", "address6": None, "mtu": 1500},
+    "backend": {"type": "vxlan", "vni": 1, "port": 8472},
+    "store": {"url": "sqlite:///leases.db", "reachable": True, "revision": 5},
+    "peers": 1,
+    "passes": 4,
+    "steps": 8,
+    "repairs": 0,
+    **{kind: [] for kind in ("problems", "conflicts", "failures", "refused", "undecodable", "held")},
+    "dropping_chains": [],
+    "strangers": [],
+}
+CHAIN = {"engine": "nft", "family": "ip", "table": "filter", "chain": "FORWARD", "by_rule": None, "accepted": False}
+
+
+def shown(lang: str = "en", **changes: Any) -> str:
+    """The status as one line, however it was wrapped."""
+    return " ".join(format_status({**HEALTHY, **changes}, lang).split())
+
+
+def columns(line: str) -> int:
+    return sum(2 if east_asian_width(char) in "WF" else 1 for char in line)
+
+
+def test_a_healthy_node_has_seven_lines() -> None:
+    assert format_status(HEALTHY) == (
+        "tulle: ready\n"
+        "  lease     10.244.1.0/24, good for 23 h\n"
+        "  underlay  eth0 192.168.64.11 mtu 1500\n"
+        "  backend   vxlan VNI 1 udp/8472\n"
+        "  store     sqlite:///leases.db, revision 5\n"
+        "  peers     1\n"
+        "  work      4 passes, 8 steps, 0 repairs"
+    )
+
+
+FAULTS = [
+    pytest.param(
+        {"store": {"url": "etcd://x", "reachable": False, "revision": 5}},
+        "etcd://x is away: the data path stays, leases of others are as of revision 5; see whether it runs",
+        id="the store is away",
+    ),
+    pytest.param(
+        {"lease": {**HEALTHY["lease"], "deadline_ns": 1}},
+        "past its time: no new pods until the store answers",
+        id="our lease is over",
+    ),
+    pytest.param(
+        {"conflicts": [{"wanted": "route 10.244.2.0/24", "holder": "route 10.244.2.0/24 dev eth0"}]},
+        "conflict route 10.244.2.0/24 is wanted, but route 10.244.2.0/24 dev eth0 is there and not tulle's: "
+        "remove it, and the agent goes on",
+        id="a stranger in our place",
+    ),
+    pytest.param(
+        {"failures": [{"step": "x", "reason": "ip link add flannel.1: Operation not permitted"}]},
+        "failed ip link add flannel.1: Operation not permitted: tried again by itself, within a minute",
+        id="a step that failed",
+    ),
+    pytest.param(
+        {"refused": [{"key": "8.8.8.0-24", "rule": "subnet 8.8.8.0/24 is not a /24"}]},
+        "refused lease 8.8.8.0-24: subnet 8.8.8.0/24 is not a /24: no entry is made for it; "
+        "correct or delete it in the store",
+        id="a lease that is not believed",
+    ),
+    pytest.param(
+        {"undecodable": [{"key": "10.244.9.0-24", "reason": "not JSON"}]},
+        "garbled lease 10.244.9.0-24: not JSON: its last good value counts",
+        id="a lease that cannot be read",
+    ),
+    pytest.param({"held": ["10.244.9.0-24"]}, "held lease 10.244.9.0-24 vanished without a delete", id="held"),
+    pytest.param(
+        {"dropping_chains": [CHAIN]},
+        "ip filter FORWARD drops by policy, and the overlay's packets with it: accept 10.244.0.0/16 in it",
+        id="a chain that drops",
+    ),
+    pytest.param(
+        {"dropping_chains": [{**CHAIN, "accepted": True}]},
+        "ip filter FORWARD drops by policy: our accept stands in it",
+        id="a chain that drops, dealt with",
+    ),
+    pytest.param(
+        {"dropping_chains": [{**CHAIN, "by_rule": "FORWARD handle 7"}]},
+        "drops the overlay's packets by its rule 'FORWARD handle 7', which is left alone: "
+        "accept 10.244.0.0/16 before it",
+        id="a rule that drops",
+    ),
+    pytest.param({"strangers": ["fdb 02:00:00:00:99:03 dev flannel.1"]}, "kept", id="a stranger on our device"),
+    pytest.param({"problems": ["underlay: no address"]}, "problem underlay: no address", id="a problem"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), FAULTS)
+def test_a_fault_is_said_with_the_next_step(changes: dict[str, Any], said: str) -> None:
+    assert said in shown(**changes)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize(("changes", "_"), FAULTS)
+def test_no_line_is_wider_than_a_terminal(changes: dict[str, Any], _: str, lang: str) -> None:
+    lines = format_status({**HEALTHY, **changes}, lang).splitlines()
+    assert max(map(columns, lines)) <= 80
+    assert len(lines) >= 7
+
+
+@pytest.mark.parametrize(
+    ("left_s", "said"), [(7200, "2 h"), (7199, "119 min"), (120, "2 min"), (119, "119 s"), (0, "past its time")]
+)
+def test_the_time_that_a_lease_has_left_is_in_the_unit_that_fits(left_s: int, said: str) -> None:
+    lease = {**HEALTHY["lease"], "deadline_ns": HOUR_NS + left_s * 1_000_000_000}
+    assert said in shown(lease=lease)
+
+
+def test_an_agent_that_waits_says_for_what() -> None:
+    answer = {"state": "starting", "problems": ["waiting for the store: no route to host"]}
+    assert format_status(answer) == "tulle: starting\n  problem   waiting for the store: no route to host"
+
+
+def test_what_somebody_else_wrote_never_drives_the_terminal() -> None:
+    text = shown(refused=[{"key": "\x1b[31mred", "rule": "\x07"}])
+    assert "\x1b" not in text
+    assert "\x07" not in text
+
+
+def test_a_plan_is_a_script_whose_conflicts_are_comments() -> None:
+    conflict = {"wanted": "route a", "holder": "route b"}
+    empty: dict[str, Any] = {"empty": True, "text": "", "conflicts": []}
+    assert format_plan_answer(empty) == "# nothing to change"
+    assert format_plan_answer({"empty": False, "text": "ip route add x\n", "conflicts": [conflict]}) == (
+        "# conflict: route a is wanted, but route b is there and not tulle's: remove it, and the agent goes on\n"
+        "ip route add x"
+    )
+
+
+def test_no_peers_and_a_lease_without_a_mac() -> None:
+    assert format_peers({"peers": []}) == "no peers"
+    row = {"subnet": "10.244.9.0/24", "subnet6": None, "public_ip": "1.2.3.4", "public_ip6": None}
+    table = format_leases({"leases": [{**row, "vtep_mac": None, "vtep_mac6": None, "state": "refused"}]})
+    assert table.splitlines()[1].split() == ["10.244.9.0/24", "1.2.3.4", "-", "refused"]
