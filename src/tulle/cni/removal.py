@@ -1,13 +1,15 @@
 """Taking pods' devices away, many at once: a deletion waits in the kernel for all of its CPUs, one wait serves all.
 
-The devices that wait are put into one group of their own and the group is deleted, in a thread with
-a socket of its own, so that nobody else waits along.  A pair goes with either end.
+The devices that come within a few milliseconds are put into one group of their own and the group is
+deleted, in a thread with a socket of its own, so that nobody else waits along.  A few groups may wait side
+by side, since those waits are one for the kernel.  A pair goes with either end.
 """
 
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from tulle.errors import KernelError
 from tulle.kernel.netlink_socket import NetlinkSocket
@@ -22,6 +24,9 @@ from tulle.wire.rtnetlink.links import (
     get_link,
     set_link,
 )
+
+SIDE_BY_SIDE: Final = 4
+GATHER_S: Final = 0.003
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +45,25 @@ class Removal:
 
     open_socket: Callable[[], NetlinkSocket]
     _waiting: list[Wanted] = field(default_factory=list[Wanted])
-    _work: "asyncio.Task[None] | None" = None
+    _work: "set[asyncio.Task[None]]" = field(default_factory=set["asyncio.Task[None]"])
 
     async def remove(self, device: str, alias: str, mac: MacAddress) -> bool:
         """Remove ``device``; False when there is none with one of these marks.  Raises KernelError."""
         wanted = Wanted(device, alias, mac, asyncio.get_running_loop().create_future())
         self._waiting.append(wanted)
-        if self._work is None or self._work.done():
-            self._work = asyncio.create_task(self._remove_all(), name="remove devices")
+        if len(self._work) < SIDE_BY_SIDE and len(self._waiting) == 1:
+            work = asyncio.create_task(self._remove_all(GATHER_S if self._work else 0), name="remove devices")
+            self._work.add(work)
+            work.add_done_callback(self._work.discard)
         return await wanted.done
 
     async def close(self) -> None:
         """Finish what waits."""
-        if self._work is not None:
-            await asyncio.gather(self._work, return_exceptions=True)
+        await asyncio.gather(*self._work, return_exceptions=True)
 
-    async def _remove_all(self) -> None:
-        """Batch by batch: while the kernel waits for one, the next gathers."""
+    async def _remove_all(self, gather_s: float) -> None:
+        """Batch by batch: while the kernel waits for one, the next gathers.  The first of all does not wait."""
+        await asyncio.sleep(gather_s)
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
