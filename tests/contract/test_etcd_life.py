@@ -15,12 +15,15 @@ import pytest
 from tests.contract.stores import CONFIG, LONG_S, PATIENCE_S, Watch, key, lease, reservation
 from tests.kit.etcd import NEEDS_ETCD, PREFIX, Etcd, etcd, etcd_members, shared_etcd
 from tests.kit.relay import Relay, relay
+from tulle.agent.identity import Identity
+from tulle.agent.keeper import LeaseKeeper, Offer
 from tulle.errors import StoreUnavailable
-from tulle.kernel.system import SystemClock
-from tulle.model.lease import Departure, Gone, Put, Snapshot
+from tulle.kernel.system import SystemClock, SystemRandom
+from tulle.model.lease import Departure, Gone, NodeId, Put, Snapshot
 from tulle.store import etcd_read, etcd_watch
 from tulle.store.open import open_store
 from tulle.store.ports import Store
+from tulle.wire.network_config import decode_network_config
 
 pytestmark = NEEDS_ETCD
 
@@ -258,13 +261,13 @@ def test_a_watch_on_a_path_that_swallows_everything_moves_to_the_next_member(
 
 
 def test_a_quiet_watch_stays_on_its_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(etcd_watch, "QUIET_S", 0.1)
+    monkeypatch.setattr(etcd_watch, "QUIET_S", 1.0)
 
     async def story(site: Site) -> None:
         way, direct = await site.way(), site.client()
         watch = await site.watch(site.client(way.port))
         waiting = asyncio.create_task(watch.next())
-        await asyncio.sleep(1.0)  # ten signs of life
+        await asyncio.sleep(3.3)  # three signs of life
         assert not waiting.done()
         grant = await direct.create(lease(1), LONG_S)
         assert await waiting == Put(grant.lease, grant.revision)
@@ -288,6 +291,44 @@ def test_calls_pass_over_a_member_that_is_gone(tmp_path: Path) -> None:
         assert len((await store.snapshot()).leases) == 2
 
     through_relays(story, tmp_path)
+
+
+def test_an_answer_that_is_lost_at_any_byte_leaves_one_lease_that_is_found_again(tmp_path: Path) -> None:
+    async def story(site: Site) -> None:
+        way, direct = await site.way(), site.client()
+        store = site.client(way.port)
+        lost = 0
+        for limit in range(0, 1200, 60):
+            node = keeper(store)
+            await store.snapshot()
+            way.answer_limit = limit
+            while True:
+                try:
+                    held = await node.acquire(OFFER)
+                    break
+                except StoreUnavailable:
+                    lost += 1
+            way.answer_limit = None
+            assert (await direct.snapshot()).leases == (held,)
+            if limit % 120:
+                await direct.delete(held.key)
+        assert lost > 3
+
+    through_relays(story, tmp_path)
+
+
+OFFER = Offer(
+    config=decode_network_config(CONFIG),
+    public_ip=lease(1).public_ip,
+    public_ip6=None,
+    vtep_mac=lease(1).vtep_mac,
+    vtep_mac6=None,
+)
+
+
+def keeper(store: Store) -> LeaseKeeper:
+    identity = Identity(NodeId("a"))
+    return LeaseKeeper(store, store, identity, SystemClock(), SystemRandom(), ttl_s=LONG_S, renew_margin_s=60.0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)

@@ -129,6 +129,10 @@ class Judge:
         owner = record.owner if record is not None else None
         return decode_lease(key, kv.value, created=kv.created, expires_at_ns=ends_ns, owner=owner)
 
+    def forget(self, lease: int) -> None:
+        """The etcd lease holds no key any more."""
+        self._first_seen.pop(lease, None)
+
     def forget_all_but(self, leases: Iterable[int]) -> None:
         """Forget when other etcd leases than these were first seen."""
         known = set(leases)

@@ -70,6 +70,10 @@ class LeaseReader:
         except DecodeError as error:
             return Undecodable(self._layout.lease_key(kv.key) or LeaseKey(""), str(error))
 
+    def replaced(self, before: KeyValue) -> None:
+        """What a key held until now is history."""
+        self._judge.forget(before.lease)
+
     async def _read(self) -> tuple[Snapshot, Position]:
         header, kvs = await self._pages(self._layout.subnets, 0)
         connection = self._client.connections

@@ -188,6 +188,8 @@ class Follower:
         self, key: LeaseKey, event: Event, records: dict[bytes, KeyValue], ends: dict[LeaseKey, int]
     ) -> LeaseEvent:
         revision = event.kv.modified
+        if event.before is not None and event.before.lease != event.kv.lease:
+            self._reader.replaced(event.before)
         if event.deleted:
             departure = await self._departure(event, ends.pop(key, None))
             return Gone(key, revision, departure)

@@ -85,8 +85,9 @@ def test_a_record_that_does_not_belong_to_the_lease_leaves_it_ownerless(kv: KeyV
     read = judge.lease(stored(1), {kv.key: kv}, NOW)
     assert (read.owner, read.expires_at_ns) == (None, NOW + FOREIGN_TTL_NS)
     assert judge.lease(stored(1), {}, NOW + 1).expires_at_ns == NOW + FOREIGN_TTL_NS, "until it is renewed"
-    judge.forget_all_but([])
-    assert judge.lease(stored(1), {}, NOW + 1).expires_at_ns == NOW + 1 + FOREIGN_TTL_NS
+    for forget in (lambda: judge.forget_all_but([]), lambda: judge.forget(77)):
+        forget()
+        assert judge.lease(stored(1), {}, NOW + 1).expires_at_ns == NOW + 1 + FOREIGN_TTL_NS
 
 
 def test_a_key_without_a_ttl_has_no_end_whatever_its_record_says() -> None:
