@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import assert_never
 
 from tulle.model.lease import Lease, LeaseKey
-from tulle.model.network import Host, HostGw, IPAddress, MacAddress, NetworkConfig, SubnetPool, Vxlan
+from tulle.model.network import DroppingChain, Host, HostGw, IPAddress, MacAddress, NetworkConfig, SubnetPool, Vxlan
 from tulle.model.objects import ChainAccept, KernelObject, LinkKind, ObjectKey, Sysctl, VxlanKind
 from tulle.model.state import KernelState, Scope
 from tulle.ownership import NodeOwnership
@@ -63,6 +63,14 @@ class Desired:
         state = self.state.changed(gone, made.values())
         dirty = Scope.of(gone | made.keys())
         return Desired(inputs=inputs, state=state, by_peer=MappingProxyType(by_peer)), dirty
+
+    def with_chains(self, chains: tuple[DroppingChain, ...]) -> tuple["Desired", Scope]:
+        """The desired state once foreign forward chains drop otherwise, and the dirty keys: peers are not concerned."""
+        inputs = replace(self.inputs, host=replace(self.inputs.host, dropping_chains=chains))
+        before = {obj.key for obj in node_objects(self.inputs)}
+        now = {obj.key: obj for obj in node_objects(inputs)}
+        state = self.state.changed(before - now.keys(), now.values())
+        return Desired(inputs=inputs, state=state, by_peer=self.by_peer), Scope.of(before | now.keys())
 
 
 def desired(inputs: Inputs) -> Desired:

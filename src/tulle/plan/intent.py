@@ -48,7 +48,11 @@ class Intent:
         return self._with_book(book, changed) if changed else (self, Scope())
 
     def after_host(self, host: Host) -> tuple["Intent", Scope]:
-        """The intent on a changed host: everything is dirty."""
+        """The intent on a changed host: everything is dirty, unless only foreign chains drop otherwise."""
+        before = self.desired.inputs.host
+        if replace(host, dropping_chains=before.dropping_chains) == before:
+            wanted, scope = self.desired.with_chains(host.dropping_chains)
+            return replace(self, desired=wanted), scope
         return self._rebuilt(replace(self.desired.inputs, host=host))
 
     def after_own(self, own: Lease) -> tuple["Intent", Scope]:
@@ -79,8 +83,7 @@ class Intent:
         }
         # An accept that no chain needs any more is found only by its key.
         unwanted = (obj.key for obj in self.desired.state.each(ChainAccept) if obj.key not in wanted.state)
-        intent = Intent(book=self.book, admission=admission, desired=wanted, seen_macs=macs)
-        return intent, Scope.all(unwanted)
+        return Intent(book=self.book, admission=admission, desired=wanted, seen_macs=macs), Scope.all(unwanted)
 
 
 def _differ(one: Lease | None, other: Lease | None) -> bool:
