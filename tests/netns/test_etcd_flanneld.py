@@ -24,8 +24,14 @@ pytestmark = [pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT))
 
 ADDRESS = "192.168.64.1"
 CONFIG = '{"Network":"10.244.0.0/16","SubnetLen":24,"EnableNFTables":true,"Backend":{"Type":"vxlan"}}'
-IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
-FULL_SIZE = 1430 - 28
+DUAL = (
+    '{"Network":"10.244.0.0/16","SubnetLen":24,"EnableIPv6":true,"IPv6Network":"fd10:244::/48",'
+    '"EnableNFTables":true,"Backend":{"Type":"vxlan"}}'
+)
+PMTUDISC_DO = 2
+DISCOVER = {socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
+"""The socket option that forbids fragments, for each family.  Source: linux/in.h, linux/in6.h."""
+FULL_SIZE = {socket.AF_INET: 1430 - 28, socket.AF_INET6: 1430 - 48}
 """The UDP payload of a packet that fills the pods' MTU."""
 PORT = 9909
 
@@ -50,19 +56,20 @@ class Site:
         way = "10.244.1.0/24"
         until(lambda: way in self.cluster.net.run("node2", "ip", "route"), f"node2: {way}", lambda: self.flannel.log)
 
-    def crosses(self, source: int, sink: int, size: int) -> bool:
+    def crosses(self, source: int, sink: int, size: int, family: socket.AddressFamily = socket.AF_INET) -> bool:
         """Does a datagram that must not be fragmented arrive?"""
         net = self.cluster.net
+        target = f"10.244.{sink}.2" if family is socket.AF_INET else f"fd10:244:0:{sink}::2"
         with ExitStack() as stack:
             with inside(net.path(f"pod{source}")):
-                sender = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                sender = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
             with inside(net.path(f"pod{sink}")):
-                receiver = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            sender.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+                receiver = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            sender.setsockopt(*DISCOVER[family], PMTUDISC_DO)
             receiver.bind(("", PORT))
             receiver.settimeout(0.5)
             for _ in range(10):
-                sender.sendto(b"x" * size, (f"10.244.{sink}.2", PORT))
+                sender.sendto(b"x" * size, (target, PORT))
                 try:
                     return len(receiver.recv(2048)) == size
                 except TimeoutError:
@@ -71,15 +78,15 @@ class Site:
 
 
 @contextmanager
-def mixed(folder: Path) -> Generator[Site]:
-    with cluster(folder, nodes=2, pods=True) as nodes:
+def mixed(folder: Path, *, ipv6: bool = False) -> Generator[Site]:
+    with cluster(folder, nodes=2, pods=True, ipv6=ipv6) as nodes:
         nodes.net.ip("switch", f"addr add {ADDRESS}/24 dev br0")
         nodes.net.sysctl("node2", "net/ipv4/ip_forward", "1")  # flannel leaves that to the operator
         with etcd(folder, host=ADDRESS, before=("ip", "netns", "exec", nodes.net.full("switch"))) as server:
-            server.put("config", CONFIG)
+            server.put("config", DUAL if ipv6 else CONFIG)
             for node in nodes.nodes:
                 node.store_url = server.url
-                server.put(f"subnets/10.244.{node.number}.0-24", f'{{"PublicIP":"192.168.64.1{node.number}"}}')
+                server.put(*reservation(node.number, ipv6=ipv6))
             second = nodes.node(2)
             flannel = Flanneld(nodes.net, second.name, second.root, f"http://{server.endpoint}")
             try:
@@ -88,9 +95,18 @@ def mixed(folder: Path) -> Generator[Site]:
                 flannel.stop()
 
 
+def reservation(number: int, *, ipv6: bool) -> tuple[str, str]:
+    """Key and value that pin node ``number``'s subnets."""
+    four, six = f'"PublicIP":"192.168.64.1{number}"', f'"PublicIPv6":"fd64::1{number}"'
+    if ipv6:
+        return f"subnets/10.244.{number}.0-24&fd10:244:0:{number}::-64", f"{{{four},{six}}}"
+    return f"subnets/10.244.{number}.0-24", f"{{{four}}}"
+
+
 def shape(value: str) -> str:
     """A lease value without what differs between any two nodes."""
-    return re.sub(r"192\.168\.64\.1\d", "IP", re.sub(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", "MAC", value))
+    value = re.sub(r"192\.168\.64\.1\d|fd64::1\d", "IP", value)
+    return re.sub(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", "MAC", value)
 
 
 def test_traffic_crosses_both_ways_also_at_full_size(tmp_path: Path) -> None:
@@ -98,9 +114,24 @@ def test_traffic_crosses_both_ways_also_at_full_size(tmp_path: Path) -> None:
         site.start()
         for source, sink in ((1, 2), (2, 1)):
             assert site.crosses(source, sink, 64)
-            assert site.crosses(source, sink, FULL_SIZE)
+            assert site.crosses(source, sink, FULL_SIZE[socket.AF_INET])
         env = (site.tulle.root / "run/flannel/subnet.env").read_text()
         assert env == site.flannel.subnet_file.read_text().replace("10.244.2.1", "10.244.1.1")
+
+
+def test_both_families_cross_both_ways_also_at_full_size(tmp_path: Path) -> None:
+    with mixed(tmp_path, ipv6=True) as site:
+        site.cluster.net.sysctl("node2", "net/ipv6/conf/all/forwarding", "1")
+        site.start()
+        for family, size in FULL_SIZE.items():
+            for source, sink in ((1, 2), (2, 1)):
+                assert site.crosses(source, sink, 64, family), (family, source)
+                assert site.crosses(source, sink, size, family), (family, source)
+        keys = site.server.keys("subnets/")
+        assert keys == [f"subnets/10.244.{number}.0-24&fd10:244:0:{number}::-64" for number in (1, 2)]
+        ours, theirs = (site.server.get(key) for key in keys)
+        assert shape(ours) == shape(theirs)
+        assert site.tulle.status()["refused"] == []
 
 
 def test_what_they_store_differs_in_nothing_but_addresses(tmp_path: Path) -> None:
