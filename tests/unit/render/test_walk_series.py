@@ -1,6 +1,8 @@
 """Figures over many probes: the median and p95 of each leg, what was seen of it and what was lost."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,9 @@ from tests.kit.walks import cross_node, no_fdb_entry
 from tulle.render.walk_series import render_series
 from tulle.render.walk_text import printed, width
 from tulle.trace.journey import Hop, Journey, Overhead
+
+
+GOLDEN = Path(__file__).parent / "golden" / "series"
 
 
 def slower(journey: Journey, times: int) -> Journey:
@@ -19,6 +24,15 @@ def slower(journey: Journey, times: int) -> Journey:
 
 
 SERIES = [slower(cross_node(), times) for times in range(1, 10)] + [no_fdb_entry()]
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_series_looks_as_agreed(lang: str) -> None:
+    actual, golden = printed(render_series(SERIES, lang)), GOLDEN / f"ten-probes.{lang}.txt"
+    if os.environ.get("UPDATE_GOLDENS"):
+        golden.parent.mkdir(parents=True, exist_ok=True)
+        golden.write_text(actual)
+    assert actual == golden.read_text()
 
 
 def rows(journeys: list[Journey], lang: str = "en") -> list[list[str]]:
