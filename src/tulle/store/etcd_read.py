@@ -1,7 +1,7 @@
 """Everything that the leases' keys hold, at one revision: pages of them, and the snapshot that they make."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,14 +79,14 @@ class LeaseReader:
         connection = self._client.connections
         _, found = await self._pages(self._layout.records, header.revision)
         records = {kv.key: kv for kv in found}
-        judged = await self._all_judged(kvs, records)
-        held = {name for each in judged for name in self._layout.records_of(each.key)}
+        judged, orphans = await self._all_judged(kvs, records)
+        await asyncio.sleep(0)
         snapshot = Snapshot(
             cluster_id=f"{header.cluster_id:016x}",
             revision=header.revision,
             leases=tuple(each for each in judged if isinstance(each, Lease)),
             undecodable=tuple(each for each in judged if isinstance(each, Undecodable)),
-            expired=expired_lately((kv for kv in found if kv.key not in held), self._clock.wall_ns()),
+            expired=expired_lately(orphans, self._clock.wall_ns()),
         )
         newest = max((*kvs, *found), key=lambda kv: kv.modified, default=None)
         position = Position(
@@ -99,14 +99,17 @@ class LeaseReader:
 
     async def _all_judged(
         self, kvs: Sequence[KeyValue], records: Mapping[bytes, KeyValue]
-    ) -> list[Lease | Undecodable]:
-        """In slices, so that the loop is not held."""
+    ) -> tuple[list[Lease | Undecodable], Iterable[KeyValue]]:
+        """What each key holds, and the records that are left over; in slices, so that the loop is not held."""
         self._judge.forget_all_but(kv.lease for kv in kvs)
-        judged = list[Lease | Undecodable]()
+        judged, orphans = list[Lease | Undecodable](), dict(records)
         for start in range(0, len(kvs), SLICE):
-            judged += [self.judged(kv, records) for kv in kvs[start : start + SLICE]]
+            some = [self.judged(kv, records) for kv in kvs[start : start + SLICE]]
+            for name in (name for each in some for name in self._layout.records_of(each.key)):
+                orphans.pop(name, None)
+            judged += some
             await asyncio.sleep(0)
-        return judged
+        return judged, orphans.values()
 
     async def _pages(self, prefix: bytes, revision: int) -> tuple[Header, list[KeyValue]]:
         """Every key that begins with ``prefix``, at ``revision`` (0: now); whose it is and of which revision."""

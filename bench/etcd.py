@@ -1,0 +1,144 @@
+"""What etcd costs a node: the first look at many leases, a change on its way, a crowd that starts at once.
+
+One real member on loopback, filled with N leases, each as a tulle node writes it.  Then: a
+snapshot (wall and CPU time, requests, and for how long the loop was held at most, in CPU time), the
+time from a lease's transaction being answered until a watch tells it, and twelve nodes that take
+their first lease at the same moment in a network of fifteen subnets.
+
+    python -m bench.etcd [--leases N] [--json]
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from tests.contract.stores import lease
+from tests.kit.etcd import Etcd, etcd
+from tulle.agent.identity import Identity
+from tulle.agent.keeper import LeaseKeeper, Offer
+from tulle.kernel.system import SystemClock, SystemRandom
+from tulle.model.lease import Lease, NodeId, Snapshot
+from tulle.model.network import MacAddress
+from tulle.store.open import open_store
+from tulle.store.ports import Store
+from tulle.wire.leases import lease_key
+from tulle.wire.network_config import decode_network_config
+
+AT_ONCE = 64
+CHANGES = 100
+CROWD = 12
+SMALL = b'{"Network":"10.244.0.0/20","SubnetLen":24,"Backend":{"Type":"vxlan"}}'
+
+
+def numbered(number: int) -> Lease:
+    """The lease of one of up to 65,000 nodes."""
+    subnet = IPv4Network((int(IPv4Address("10.0.0.0")) + (number << 8), 24))
+    return replace(
+        lease(1, owner=f"{number:032x}"),
+        key=lease_key(subnet, None),
+        subnet=subnet,
+        public_ip=IPv4Address(int(IPv4Address("172.16.0.0")) + number),
+        vtep_mac=MacAddress(f"02:00:00:{number >> 16:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"),
+    )
+
+
+async def fill(store: Store, count: int) -> None:
+    """So many leases, some of them at once."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with gate:
+            await store.create(numbered(number), 86_400.0)
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+
+
+async def first_look(store: Store) -> dict[str, float]:
+    """A snapshot, beside a task that notes for how much CPU time it did not get its turn."""
+    held = [0.0]
+
+    async def watch_the_loop() -> None:
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0)
+            held[0] = max(held[0], time.thread_time() - before)
+
+    watching = asyncio.create_task(watch_the_loop())
+    wall, cpu = time.perf_counter(), time.thread_time()
+    snapshot = await store.snapshot()
+    wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+    watching.cancel()
+    return {"leases": len(snapshot.leases), "wall_ms": wall * 1e3, "cpu_ms": cpu * 1e3, "held_cpu_ms": held[0] * 1e3}
+
+
+async def changes(store: Store, first: int) -> dict[str, float]:
+    """From the answer to a writer until a watch of the same process tells the change."""
+    events = store.watch()
+    assert isinstance(await anext(events), Snapshot)
+    late = list[float]()
+    for number in range(first, first + CHANGES):
+        told = asyncio.ensure_future(anext(events))
+        await store.create(numbered(number), 86_400.0)
+        answered = time.perf_counter()
+        await told
+        late.append((time.perf_counter() - answered) * 1e3)
+    late.sort()
+    return {"p50_ms": statistics.median(late), "p99_ms": late[int(len(late) * 0.99) - 1]}
+
+
+async def crowd(server: Etcd) -> dict[str, float]:
+    """Twelve first starts at once, under a prefix of their own."""
+    clock, config = SystemClock(), decode_network_config(SMALL)
+    stores = [open_store(f"etcd://{server.endpoint}/crowd", clock) for _ in range(CROWD)]
+
+    async def one(number: int) -> str:
+        identity, mine = Identity(NodeId(f"{number:032x}")), lease(number + 1)
+        store = stores[number]
+        keeper = LeaseKeeper(store, store, identity, clock, SystemRandom(), ttl_s=86_400.0, renew_margin_s=3_600.0)
+        offer = Offer(config=config, public_ip=mine.public_ip, public_ip6=None, vtep_mac=mine.vtep_mac, vtep_mac6=None)
+        return (await keeper.acquire(offer)).key
+
+    started = time.perf_counter()
+    keys = await asyncio.gather(*(one(number) for number in range(CROWD)))
+    took = time.perf_counter() - started
+    for store in stores:
+        await store.close()
+    return {"nodes": CROWD, "subnets": len(set(keys)), "all_ms": took * 1e3}
+
+
+async def measured(server: Etcd, count: int) -> dict[str, Any]:
+    store = open_store(server.url, SystemClock())
+    await fill(store, count)
+    looks = [await first_look(store) for _ in range(3)]
+    figures = {
+        "first look": min(looks, key=lambda look: look["wall_ms"]),
+        "a change": await changes(store, count),
+        "first starts": await crowd(server),
+    }
+    await store.close()
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("--leases", type=int, default=5_000)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, etcd(Path(folder)) as server:
+        figures = asyncio.run(measured(server, args.leases))
+    if args.json:
+        print(json.dumps(figures))
+        return
+    for what, values in figures.items():
+        print(f"{what:14}" + "  ".join(f"{name} {value:.1f}" for name, value in values.items()))
+
+
+if __name__ == "__main__":
+    main()
