@@ -49,8 +49,9 @@ def _head(place: int, lang: str) -> Line:
 def _row(leg: _Leg, probes: int, place: int) -> Line:
     mark = "→" if leg.hop.direction == "request" else "←"
     missing = probes - leg.seen
-    median = ("≤" if leg.bound and leg.times_ns else "") + _quantile(leg.times_ns, 0.5)
-    numbers = (median, _quantile(leg.times_ns, 0.95), str(leg.seen), str(missing) if missing else "")
+    bound = "≤" if leg.bound and leg.times_ns else ""
+    times = (bound + _quantile(leg.times_ns, share) for share in (0.5, 0.95))
+    numbers = (*times, str(leg.seen), str(missing) if missing else "")
     return Line(_cells(mark, leg.hop.step, leg.place, numbers, place), "bad" if missing else "plain")
 
 

@@ -15,9 +15,9 @@ from tulle.render.walk_findings import finding_text
 from tulle.render.walk_look import Look
 from tulle.render.walk_table import walk_table
 from tulle.render.walk_text import NO_BREAK, Line, fit, flow, width, wrap
-from tulle.render.walk_times import legs
+from tulle.render.walk_times import duration, legs
 from tulle.render.walk_words import WORDS, say
-from tulle.trace.journey import Direction, End, Finding, Journey, Side
+from tulle.trace.journey import ClockFact, Direction, End, Finding, Journey, Side
 
 __all__ = ["Look", "render_journey"]
 
@@ -60,7 +60,7 @@ def _header(journey: Journey, look: Look) -> Iterable[Line]:
     name = "header.packet" if journey.packet.len else "header.unseen"
     packet = say(name, lang, proto=_protocol(journey), id=journey.packet.id, len=journey.packet.len)
     ends = f"{_end(journey.source, lang)}  →  {_end(journey.target, lang)}"
-    facts = [_tunnel(journey, lang), *_nodes(journey), say("header.clock", lang)]
+    facts = [_tunnel(journey, lang), *_nodes(journey), _clock(journey.clock, lang)]
     if look.roomy:
         yield from _joined([ends, packet], look)
         yield from _joined(facts, look)
@@ -72,6 +72,12 @@ def _nodes(journey: Journey) -> Iterable[str]:
     if journey.overlay and len(journey.overlay.nodes) == 2:
         source, target = journey.overlay.nodes
         yield f"{journey.source.node} {source} ↔ {journey.target.node} {target}"
+
+
+def _clock(clock: ClockFact, lang: str) -> str:
+    if clock.method == "shared":
+        return say("header.clock", lang)
+    return say("header.clocks", lang, offset=duration(clock.offset_ns), method=clock.method)
 
 
 def _joined(parts: Sequence[str], look: Look) -> Iterable[Line]:

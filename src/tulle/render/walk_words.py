@@ -19,6 +19,7 @@ WORDS: Final[Words] = {
     "header.tunnel": ("{backend} VNI {vni}, udp/{port}", "{backend} VNI {vni}，udp/{port}"),
     "header.same": ("same node: the bridge alone", "同一节点：只经过网桥"),
     "header.plain": ("no tunnel on this path", "此路径上没有隧道"),
+    "header.clocks": ("two clocks, {offset} apart ({method})", "两个时钟，相差 {offset}（{method}）"),
     "header.clock": ("one kernel, one clock", "同一内核，同一时钟"),
     "hop.1.via": ("leaves {pod} to its gateway {via} (MAC {mac})", "离开 {pod}，发往网关 {via}（MAC {mac}）"),
     "hop.1": ("leaves {pod} straight to {dst} (MAC {mac})", "离开 {pod}，直接发往 {dst}（MAC {mac}）"),

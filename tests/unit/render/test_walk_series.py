@@ -11,7 +11,6 @@ from tulle.render.walk_series import render_series
 from tulle.render.walk_text import printed, width
 from tulle.trace.journey import Hop, Journey, Overhead
 
-
 GOLDEN = Path(__file__).parent / "golden" / "series"
 
 

@@ -5,7 +5,7 @@ Each ``golden/walk/<walk>.<form>.txt`` is one page.  ``UPDATE_GOLDENS=1`` rewrit
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +127,13 @@ def test_what_was_not_seen_is_said_and_has_no_figures() -> None:
     rows = [line for line in render_journey(JOURNEYS["wire-unseen"], Look(columns=120)) if "not seen" in line.text]
     assert [row.text.split()[1] for row in rows] == ["4", "5"]
     assert all(row.style == "dim" and not any(char in row.text for char in "≤=▶") for row in rows)
+
+
+def test_one_clock_is_said_only_of_one_clock() -> None:
+    journey = JOURNEYS["cross-node"]
+    apart = replace(journey, clock=replace(journey.clock, method="exchange", offset_ns=-1200))
+    assert "one kernel, one clock" in page(journey, FORMS["80"])
+    assert "two clocks, -1.2 µs apart (exchange)" in page(apart, FORMS["80"])
 
 
 def test_colour_is_only_a_second_signal() -> None:
