@@ -107,6 +107,25 @@ def test_mtu_hairpin_and_default_gateway_are_as_configured(node: PluginNode) -> 
     assert found[0]["gateway"] == "10.244.1.1"
 
 
+def test_a_promiscuous_bridge_has_ports_without_hairpin(node: PluginNode) -> None:
+    pod = node.new_pod()
+    result = node.add(pod, promiscMode=True)
+    assert "PROMISC" in link(node, "cbr0")["flags"]
+    assert link(node, host_device(pod, "eth0"))["linkinfo"]["info_slave_data"]["hairpin"] is False
+    assert node.run("CHECK", pod, promiscMode=True, prevResult=result).code == 0
+    node.ip("link set cbr0 promisc off")
+    assert node.run("CHECK", pod, promiscMode=True, prevResult=result).error == 103
+
+
+def test_masquerading_that_nobody_does_is_refused(node: PluginNode) -> None:
+    pod = node.new_pod()
+    node.add(pod, delegate={"ipMasq": True})
+    node.network = replace(DUAL, masquerades=False)
+    node.restart()
+    assert node.run("ADD", node.new_pod(), delegate={"ipMasq": True}).error == 2
+    node.add(node.new_pod(), delegate={"ipMasq": False})
+
+
 def test_wanted_routes_are_added(node: PluginNode) -> None:
     pod = node.new_pod()
     wanted = [{"dst": "192.0.2.0/24"}, {"dst": "198.51.100.0/24", "gw": "10.244.1.77"}]

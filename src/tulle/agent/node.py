@@ -70,7 +70,13 @@ class Node:
             return None
         inputs = self.reconciler.intent.desired.inputs
         own, networks = inputs.own, inputs.config.networks
-        return PodNetwork(subnet=own.subnet, subnet6=own.subnet6, mtu=pod_mtu(inputs), networks=networks)
+        return PodNetwork(
+            subnet=own.subnet,
+            subnet6=own.subnet6,
+            mtu=pod_mtu(inputs),
+            networks=networks,
+            masquerades=inputs.settings.ip_masq,
+        )
 
     def after_pass(self, intent: Intent) -> None:
         """Keep flannel's file true once the node is in place, written only when it differs.

@@ -16,7 +16,7 @@ from tulle.cni.site import Look, Site, converge
 from tulle.model.change import Delete, Plan
 from tulle.model.objects import Address, Link
 from tulle.wire.cni import Invocation
-from tulle.wire.cni_error import ALREADY_ATTACHED, TRY_AGAIN, CniError
+from tulle.wire.cni_error import ALREADY_ATTACHED, TRY_AGAIN, UNSUPPORTED_FIELD, CniError
 from tulle.wire.cni_result import encode_result
 
 
@@ -25,6 +25,10 @@ async def add(site: Site, call: Invocation) -> bytes:
     network = site.network()
     if network is None:
         raise CniError(TRY_AGAIN, "no lease yet", "the agent waits for its store")
+    if call.conf.ip_masq and not network.masquerades:
+        raise CniError(
+            UNSUPPORTED_FIELD, "ipMasq", "has the value true, and the agent does not: start it with --ip-masq"
+        )
     with site.pod(call) as pod:
         async with site.planning:
             await reclaim(site, call.conf.name)

@@ -36,13 +36,15 @@ LOOPBACK: Final = Link(name="lo", kind=OtherKind())
 class PodNetwork:
     """What the agent knows that every pod of the node needs; at least one subnet is there.
 
-    ``networks`` are the overlay's: where a pod without a default route can go.
+    ``networks`` are the overlay's: where a pod without a default route can go.  ``masquerades``: the agent
+    hides pods behind the node when they talk to the world.
     """
 
     subnet: IPv4Network | None
     subnet6: IPv6Network | None
     mtu: int
     networks: tuple[IPNetwork, ...] = ()
+    masquerades: bool = True
 
     @property
     def subnets(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -67,6 +69,7 @@ def attachment(
 ) -> Attachment:
     """What ADD makes.  ``bridge`` is the node's, as ``adopted`` or ``new_bridge`` give it."""
     conf = call.conf
+    bridge = replace(bridge, promiscuous=True) if conf.promiscuous else bridge
     mtu = conf.mtu or network.mtu
     results = tuple(ResultAddress(address=ip, gateway=gateway_of(ip.network)) for ip in addresses)
     mac = conf.wishes.mac or mac_of(addresses[0].ip)

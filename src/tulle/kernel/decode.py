@@ -43,6 +43,7 @@ def link(message: LinkMessage, names: Names) -> Link:
         master=names(message.master) or "",
         alias=message.alias,
         hairpin=message.hairpin,
+        promiscuous=message.promiscuous,
     )
 
 

@@ -50,7 +50,9 @@ def new_link(link: Link, indexes: Indexes, peer_netns_fd: int | None = None) -> 
 
     ``peer_netns_fd``: where a new pair's other end is made.  Raises KernelError.
     """
-    settings = links.LinkSettings(mtu=link.mtu, mac=link.mac, up=link.up, master=_master(link, indexes))
+    settings = links.LinkSettings(
+        mtu=link.mtu, mac=link.mac, up=link.up, promiscuous=link.promiscuous, master=_master(link, indexes)
+    )
     match link.kind:
         case VxlanKind() as kind:
             return links.new_vxlan(link.name, _vxlan(kind, indexes, link), settings)
@@ -83,6 +85,7 @@ def set_link(before: Link, after: Link, indexes: Indexes) -> tuple[Request, ...]
         mtu=after.mtu if after.mtu != before.mtu else None,
         mac=after.mac if after.mac != before.mac else None,
         up=after.up if after.up != before.up else None,
+        promiscuous=after.promiscuous if after.promiscuous != before.promiscuous else None,
         master=_master(after, indexes) if after.master != before.master else None,
         alias=after.alias if after.alias != before.alias else None,
     )

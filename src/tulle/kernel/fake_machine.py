@@ -151,6 +151,7 @@ class Machine:
             master=link.master or "",
             alias=link.alias or "",
             hairpin=bool(link.hairpin),
+            promiscuous=bool(link.promiscuous),
         )
         self._put(made)
         self._add_device_sysctls(link.name)
@@ -172,7 +173,7 @@ class Machine:
             self._device(after.kind.underlay, step)
         if after.master:
             self._bridge(after.master, step)
-        fields = ("mtu", "mac", "up", "master", "alias", "hairpin")
+        fields = ("mtu", "mac", "up", "master", "alias", "hairpin", "promiscuous")
         given = {name: value for name in fields if (value := getattr(after, name)) is not None}
         kind = after.kind if isinstance(after.kind, VxlanKind) else before.kind
         self._put(replace(before, kind=kind, **given))

@@ -81,6 +81,7 @@ class Link:
     master: str | None = None
     alias: str | None = None
     hairpin: bool | None = None
+    promiscuous: bool | None = None
 
     @property
     def key(self) -> LinkKey:

@@ -71,6 +71,7 @@ def _link_gap(desired: Link, observed: Link) -> Gap:
         (desired.master, observed.master),
         (desired.alias, observed.alias),
         (desired.hairpin, observed.hairpin),
+        (desired.promiscuous, observed.promiscuous),
     )
     return Gap.NONE if all(want is None or want == have for want, have in wanted) else Gap.SETTABLE
 

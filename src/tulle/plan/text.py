@@ -87,7 +87,7 @@ def _create(obj: KernelObject, verb: str) -> tuple[str, ...]:
     match obj:
         case Link():
             made = _joined("ip", "link", "add", obj.name, *_settings(obj), *_kind(obj.kind))
-            return (made, *_alias(obj), *_hairpin(obj))
+            return (made, *_alias(obj), *_hairpin(obj), *_promiscuous(obj))
         case Address():
             return (_joined("ip", "address", verb, *_address(obj)),)
         case Route():
@@ -128,6 +128,8 @@ def _link_changes(before: Link, after: Link) -> tuple[str, ...]:
         words += ("alias", after.alias)
     if after.master is not None and after.master != before.master:
         words += ("master", after.master) if after.master else ("nomaster",)
+    if after.promiscuous is not None and after.promiscuous != before.promiscuous:
+        words += ("promisc", "on" if after.promiscuous else "off")
     if after.up is not None and after.up != before.up:
         words.append("up" if after.up else "down")
     lines = [_joined("ip", "link", "set", "dev", after.name, *words)] if words else []
@@ -218,6 +220,10 @@ def _alias(link: Link) -> tuple[str, ...]:
 
 def _hairpin(link: Link) -> tuple[str, ...]:
     return (_bridge_port(link),) if link.hairpin else ()
+
+
+def _promiscuous(link: Link) -> tuple[str, ...]:
+    return (_joined("ip", "link", "set", "dev", link.name, "promisc", "on"),) if link.promiscuous else ()
 
 
 def _bridge_port(link: Link) -> str:

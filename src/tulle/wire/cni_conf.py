@@ -43,8 +43,8 @@ class Wishes:
 class NetworkConf:
     """The network's configuration, of the keys that tulle reads.
 
-    ``bridge`` None: the one that the node has; ``mtu`` None: the node's.  ``ip_masq`` asks for
-    masquerading by the plugin, which matters only where the agent does not do it for all pods.
+    ``bridge`` None: the one that the node has; ``mtu`` None: the node's.  ``ip_masq`` asks for pods
+    that are masqueraded, which is the agent's to do.
     """
 
     cni_version: str

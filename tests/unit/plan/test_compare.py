@@ -92,10 +92,26 @@ def test_gap(desired: KernelObject, observed: KernelObject, expected: Gap) -> No
     assert gap(desired, observed) is expected
 
 
-@pytest.mark.parametrize("field", ["mtu", "mac", "up", "master", "alias", "hairpin"])
+@pytest.mark.parametrize("field", ["mtu", "mac", "up", "master", "alias", "hairpin", "promiscuous"])
 def test_a_setting_counts_only_when_it_is_wanted(field: str) -> None:
-    full = replace(LINK, mac=MacAddress("02:00:00:00:00:01"), up=True, master="cbr0", alias="tulle:x", hairpin=True)
-    other = {"mtu": 1, "mac": MacAddress("02:00:00:00:00:09"), "up": False, "master": "", "alias": "", "hairpin": False}
+    full = replace(
+        LINK,
+        mac=MacAddress("02:00:00:00:00:01"),
+        up=True,
+        master="cbr0",
+        alias="tulle:x",
+        hairpin=True,
+        promiscuous=True,
+    )
+    other = {
+        "mtu": 1,
+        "mac": MacAddress("02:00:00:00:00:09"),
+        "up": False,
+        "master": "",
+        "alias": "",
+        "hairpin": False,
+        "promiscuous": False,
+    }
     observed = replace(full, **{field: other[field]})
     assert gap(full, observed) is Gap.SETTABLE
     assert gap(replace(full, **{field: None}), observed) is Gap.NONE

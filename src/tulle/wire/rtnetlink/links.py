@@ -47,6 +47,7 @@ from tulle.wire.rtnetlink.vxlan import VxlanInfo, decode_vxlan, encode_vxlan, en
 IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 IFF_UP: Final = 0x1
 IFF_LOOPBACK: Final = 0x8
+IFF_PROMISC: Final = 0x100
 IFF_LOWER_UP: Final = 0x10000
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_STATS, IFLA_MASTER = (1, 3, 4, 5, 7, 10)
@@ -105,6 +106,11 @@ class LinkMessage:
     def up(self) -> bool:
         """Set up by an administrator, whether or not there is a carrier."""
         return bool(self.flags & IFF_UP)
+
+    @property
+    def promiscuous(self) -> bool:
+        """Set so by an administrator; a bridge's port is so without it (``promiscuity``)."""
+        return bool(self.flags & IFF_PROMISC)
 
     @property
     def lower_up(self) -> bool:
@@ -194,6 +200,7 @@ class LinkSettings:
     mtu: int | None = None
     mac: MacAddress | None = None
     up: bool | None = None
+    promiscuous: bool | None = None
     master: IfIndex | None = None
     alias: str | None = None
     group: int | None = None
@@ -209,8 +216,8 @@ class LinkSettings:
         return b"".join(parts)
 
     def header(self, index: IfIndex, family: int = AF_UNSPEC) -> bytes:
-        flags = IFF_UP if self.up else 0
-        change = 0 if self.up is None else IFF_UP
+        flags = (IFF_UP if self.up else 0) | (IFF_PROMISC if self.promiscuous else 0)
+        change = (0 if self.up is None else IFF_UP) | (0 if self.promiscuous is None else IFF_PROMISC)
         return IFINFOMSG.pack(family, 0, index, flags, change)
 
 
