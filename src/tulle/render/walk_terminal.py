@@ -104,7 +104,8 @@ def _tunnel(journey: Journey, lang: str) -> str:
     overlay = journey.overlay
     if overlay is not None and overlay.vni is not None:
         return say("header.tunnel", lang, backend=overlay.backend, vni=overlay.vni, port=overlay.port)
-    return say("header.same" if journey.source.node == journey.target.node else "header.plain", lang)
+    is_switched = journey.source.node == journey.target.node and journey.target.role == journey.source.role == "pod"
+    return say("header.same" if is_switched else "header.plain", lang)
 
 
 def _notes(journey: Journey, look: Look) -> Iterable[Line]:

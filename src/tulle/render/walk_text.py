@@ -15,7 +15,7 @@ Style: TypeAlias = Literal["plain", "bold", "good", "bad", "dim", "tunnel"]
 _CODES: Final[dict[Style, str]] = {"plain": "", "bold": "1", "good": "32", "bad": "31", "dim": "2", "tunnel": "36"}
 _ASCII: Final = str.maketrans(
     "─│┌┐└┘├═║╔╗╚╝┊▶→←⇒↔≤✔✘✎µΣΔ·…−–≈×",
-    "-|+++++=|++++:>><>=<+x*uSd.~--~x",
+    "-|+++++=|++++:>><>-<+x*uSd.~--~x",
 )
 """One character for one, so that columns stay."""
 NO_BREAK: Final = "\u00a0"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from tulle.trace.decided import Decision
 from tulle.trace.journey import Hop, Reason
 from tulle.trace.places import Places
+from tulle.trace.probe_packet import IpPacket
 from tulle.trace.steps import Numbered
 from tulle.trace.topology import Device, NetnsId, Topology
 from tulle.trace.trail import Events, lookups_between
@@ -249,10 +250,16 @@ def _link_reason(place: Numbered, topology: Topology) -> Reason | None:
     return Reason(kind="link", text=text, ask=f"ip link show {device.name}", facts={"master": master.name})
 
 
+def _takes(tunnel: Device, packet: IpPacket | None) -> bool:
+    """Is the tunnel's socket one for the outer packet's family?  Two tunnels may share a port if they differ in it."""
+    return tunnel.local is None or packet is None or tunnel.local.version == packet.destination.version
+
+
 def _port_owner(place: Numbered, device: Device, topology: Topology) -> Reason:
     packet = place.sighting.layers.outer_packet
     port = packet.payload.destination_port if packet is not None and isinstance(packet.payload, Udp) else 0
-    owners = [other for other in topology.namespaces[device.netns].vxlans if other.port == port and other.up]
+    tunnels = topology.namespaces[device.netns].vxlans
+    owners = [other for other in tunnels if other.port == port and other.up and _takes(other, packet)]
     return Reason(
         kind="link",
         text=" ".join(f"{other.name} (VNI {other.vni})" for other in owners) or f"no VXLAN device on udp/{port}",

@@ -1,6 +1,7 @@
 """Which of the kernel's answers stands beside which hop."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from tests.kit.journeys import START_NS, story
 from tests.kit.machines import NODE1, NODE2, POD1, POD4, same_node, two_nodes
 from tulle.trace.correlate import correlate
 from tulle.trace.journey import Hop
-from tulle.trace.topology import NetnsId
+from tulle.trace.topology import NetnsId, Topology
 from tulle.trace.trail import Events, LookupEvent
 
 MACHINE = two_nodes()
@@ -79,6 +80,19 @@ def test_a_port_that_no_tunnel_owns_is_said_so() -> None:
     reason = hop(told.journey().walk("request"), "6a").reason("link")
     assert reason is not None
     assert (reason.found, reason.text) == (False, "no VXLAN device on udp/8472")
+
+
+def test_of_two_tunnels_on_one_port_the_one_of_the_packets_family_owns_it() -> None:
+    space = MACHINE.topology.namespaces[NODE2]
+    other = two_nodes(6).device(NODE2, "flannel-v6.1")
+    spaces = {
+        **MACHINE.topology.namespaces,
+        NODE2: replace(space, devices=(*space.devices, replace(other, ifindex=40))),
+    }
+    machine = replace(MACHINE, topology=Topology(spaces))
+    reason = hop(story(machine).walks().journey().walk("request"), "6a").reason("link")
+    assert reason is not None
+    assert reason.facts["dev"] == "flannel.1"
 
 
 def test_answers_whose_hop_is_missing_stay_with_the_decision() -> None:
