@@ -16,7 +16,7 @@ from tulle.agent.identity import Identity
 from tulle.agent.keeper import LeaseKeeper, Offer
 from tulle.errors import LeaseConflict, LeaseLost
 from tulle.kernel.system import SystemClock
-from tulle.model.lease import Departure, Gone, NodeId, Put
+from tulle.model.lease import Departure, Gone, Lease, NodeId, Put
 from tulle.store.open import open_store
 from tulle.store.ports import Store
 from tulle.wire.network_config import decode_network_config
@@ -227,6 +227,21 @@ def test_f09_a_second_node_with_the_same_public_address_is_refused(server: Etcd)
         with pytest.raises(LeaseConflict, match=r"192\.168\.64\.1"):
             await keeper(store, "second").acquire(offer(CONFIG, 1))
         assert (await store.snapshot()).leases == (first,)
+
+    told(server, story)
+
+
+def test_f09_of_two_nodes_at_one_address_that_start_at_once_the_older_stays(server: Etcd) -> None:
+    async def story(store: Store) -> None:
+        stores = [open_store(server.url, SystemClock()) for _ in range(4)]
+        keepers = [keeper(each, f"node{number}") for number, each in enumerate(stores)]
+        taken = await asyncio.gather(*(each.acquire(offer(CONFIG, 1)) for each in keepers), return_exceptions=True)
+        held = [each for each in taken if isinstance(each, Lease)]
+        assert len(held) == 1
+        assert all(isinstance(each, LeaseConflict) for each in taken if each not in held)
+        assert (await store.snapshot()).leases == tuple(held)
+        for each in stores:
+            await each.close()
 
     told(server, story)
 

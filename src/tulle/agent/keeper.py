@@ -221,7 +221,19 @@ class LeaseKeeper:
             return await self._claims.take_over(wanted, snapshot.revision, self._ttl_s)
         expired = [net for key in snapshot.expired for net in _subnets(key)]
         subnets = choose_subnets(offer.config, taken, expired, preferred, self._random.below)
-        return await self._claims.create(self._lease(offer, subnets), self._ttl_s)
+        grant = await self._claims.create(self._lease(offer, subnets), self._ttl_s)
+        await self._check_alone(claimant, grant)
+        return grant
+
+    async def _check_alone(self, claimant: Claimant, grant: Grant) -> None:
+        """Of two nodes at one address that started at once, the younger gives back.  Raises LeaseConflict."""
+        snapshot = await self._directory.snapshot()
+        older = [lease for lease in snapshot.leases if lease.created < grant.lease.created]
+        try:
+            leases_of(claimant, older)
+        except LeaseConflict:
+            await self._claims.release(grant)
+            raise
 
     def _is_an_intruders(self, lease: Lease) -> bool:
         """Did a node without a key (a flanneld) write itself in at our address while we were running?
