@@ -67,7 +67,7 @@ def picture(node: Node) -> str:
         "",
         node.sh("ip", "-d", "link", "show", "type", "vxlan"),
     )
-    address = [line.strip() for line in node.sh("ip", "-4", "address", "show").splitlines() if "inet" in line]
+    address = sorted(line.strip() for line in node.sh("ip", "-4", "address", "show").splitlines() if "inet" in line)
     entries = sorted(line for line in node.sh("bridge", "fdb").splitlines() if "flannel" in line and "dst" in line)
     neighbours = node.sh("ip", "neigh", "show", "nud", "permanent")
     rules = node.sh("sh", "-c", "nft list table inet tulle 2>&1 || true")

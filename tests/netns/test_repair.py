@@ -105,6 +105,21 @@ def test_f13_an_underlay_that_goes_down_and_loses_its_address_comes_back(scene: 
     until(lambda: scene.flow.outage(injured_ns), "the datagrams arrive")
 
 
+def test_f14_an_underlay_device_that_is_made_anew_is_followed_by_name(scene: Scene) -> None:
+    """With it goes the tunnel, and all that was on it."""
+    site, node = scene.site, scene.node
+    node.ip("link del eth0")
+    until(lambda: node.status()["failures"], "the agent says what it cannot make")
+    assert node.status()["failures"][0]["reason"].startswith("ip link add flannel.1 ")
+    site.net.veth(("node1", "eth0"), ("switch", "port1"))
+    site.net.ip("switch", "link set port1 master br0")
+    injured_ns = time.monotonic_ns()
+    node.ip("addr add 192.168.64.11/24 dev eth0")
+    until(lambda: node.status()["state"] == "ready", "the agent is content", lambda: node.log)
+    until(lambda: picture(node) == scene.whole, "the node is whole", lambda: f"{scene.whole}\n{picture(node)}")
+    until(lambda: scene.flow.outage(injured_ns), "the datagrams arrive")
+
+
 def test_a_removed_device_comes_back_with_its_mac(scene: Scene) -> None:
     node = scene.node
     (before,) = node.json("ip", "-j", "link", "show", "flannel.1")

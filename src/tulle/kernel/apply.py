@@ -142,7 +142,7 @@ class _Run:
         obj = subject_of(step)
         missing = self._not_made.get(object_device(obj) or "")
         if missing is not None:
-            self._fail(number, KernelError(missing.errno, _named(step), f"the device is missing: {missing}"))
+            self._fail(number, KernelError(missing.errno, _named(step), "its device could not be made"))
         elif isinstance(step, Change) and isinstance(obj, Link):
             await self._enqueue(number, step)
         elif isinstance(obj, Link | Sysctl | NftTable | ChainAccept):
@@ -175,6 +175,8 @@ class _Run:
         step = self._steps[number]
         if isinstance(step, Delete) and error.target_missing:
             return  # to delete what is already gone is done
+        if not isinstance(error.request, str):  # refused before it was asked: say it as an operator would
+            error = KernelError(error.errno, _named(step), error.reason)
         self._errors[number] = error
         if isinstance(step, Create) and isinstance(step.obj, Link):
             self._not_made[step.obj.name] = error

@@ -14,6 +14,8 @@ JsonObject = dict[str, Any]
 COLUMNS: Final = 80
 NAME: Final = 12
 """Columns of a fact's name, its indent included."""
+MOST: Final = 8
+"""So many faults of one kind are told; of ten thousand the number says more."""
 NS: Final = 1_000_000_000
 
 TEXT: dict[str, dict[str, str]] = {
@@ -54,6 +56,7 @@ TEXT: dict[str, dict[str, str]] = {
         "node": "NODE",
         "vtep": "VTEP MAC",
         "state": "STATE",
+        "more": "and {n} more: see --json",
         "nothing": "nothing to change",
         "hours": "{n} h",
         "minutes": "{n} min",
@@ -95,6 +98,7 @@ TEXT: dict[str, dict[str, str]] = {
         "node": "节点",
         "vtep": "VTEP MAC",
         "state": "状态",
+        "more": "还有 {n} 个：见 --json",
         "nothing": "无需更改",
         "hours": "{n} 小时",
         "minutes": "{n} 分钟",
@@ -170,12 +174,16 @@ def _wrongs(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, st
         ("garbled", answer["undecodable"]),
         ("held", [{"key": key} for key in answer["held"]]),
     ):
-        for item in items:
+        for item in items[:MOST]:
             yield words[kind], words[f"{kind}_line"].format(**item)
+        if len(items) > MOST:
+            yield words[kind], words["more"].format(n=len(items) - MOST)
     for chain in answer["dropping_chains"]:
         yield words["dropping"], _dropping(chain, answer["network"], words)
-    for stranger in answer["strangers"]:
+    for stranger in answer["strangers"][:MOST]:
         yield words["stranger"], words["stranger_line"].format(object=stranger)
+    if len(answer["strangers"]) > MOST:
+        yield words["stranger"], words["more"].format(n=len(answer["strangers"]) - MOST)
 
 
 def _problems(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]]:

@@ -116,6 +116,15 @@ def test_no_line_is_wider_than_a_terminal(changes: dict[str, Any], _: str, lang:
     assert len(lines) >= 7
 
 
+def test_of_many_faults_of_one_kind_the_first_are_told_and_the_rest_counted() -> None:
+    failures = [{"step": "x", "reason": f"ip route add {n}"} for n in range(10_000)]
+    text = shown(failures=failures, strangers=[f"fdb {n}" for n in range(10)])
+    assert "ip route add 7: " in text
+    assert "ip route add 8: " not in text
+    assert "and 9992 more: see --json" in text
+    assert "and 2 more: see --json" in text
+
+
 @pytest.mark.parametrize(
     ("left_s", "said"), [(7200, "2 h"), (7199, "119 min"), (120, "2 min"), (119, "119 s"), (0, "past its time")]
 )
