@@ -7,7 +7,7 @@ from tests.kit.answers import changed, fdb, healthy_answers, no_route
 from tests.kit.journeys import freed, story
 from tests.kit.machines import NODE1, NODE2, POD1, same_node, two_nodes
 from tulle.trace.correlate import correlate
-from tulle.trace.journey import Journey
+from tulle.trace.journey import Hop, Journey
 from tulle.trace.json import decode_journey
 
 RECORDED = Path(__file__).parents[1] / "unit" / "render" / "journeys"
@@ -109,8 +109,36 @@ def every_journey() -> dict[str, Journey]:
         "pod to node": story(two_nodes(overlay=False, pods=(POD1, NODE2))).leaves_pod().journey(),
         **{f"lost after {step}": lost_at(step) for step in ("2", "3b", "3c", "5", "6a", "6b")},
         "hostile names": hostile(),
+        "no bridge": without(cross_node(), "2", "6c"),
+        "a long wire": lengthened(cross_node(), 7),
+        "a pod without a pair": without(host_routes(), "2", "", "6c", "7"),
+        "node to node": node_to_node(),
     }
     return told | recordings()
+
+
+def without(journey: Journey, *steps: str) -> Journey:
+    """The walk on a machine that lacks what these steps stand for."""
+    return replace(journey, hops=tuple(hop for hop in journey.hops if hop.step not in steps or hop.kind == "pod"))
+
+
+def node_to_node() -> Journey:
+    """Without pods: the two NICs and the wire."""
+    journey = without(host_routes(), "2", "", "6c", "7")
+    hops = tuple(hop for hop in journey.hops if hop.netns not in ("pod1", "pod4"))
+    ends = (replace(end, pod=end.node, role="node") for end in (journey.source, journey.target))
+    return replace(journey, source=next(ends), target=next(ends), hops=hops)
+
+
+def lengthened(journey: Journey, count: int) -> Journey:
+    """``count`` more devices between the nodes, there and back."""
+    hops: list[Hop] = []
+    for hop in journey.hops:
+        hops.append(hop)
+        if hop.step == "4":
+            more = [replace(hop, step="", dev=f"hop{number}") for number in range(count)]
+            hops += more if hop.direction == "request" else reversed(more)
+    return replace(journey, hops=tuple(hops))
 
 
 def hostile() -> Journey:

@@ -85,7 +85,12 @@ def _size(hop: Hop) -> str:
     headers = hop.outer or hop.inner
     if hop.len is None or headers is None:
         return ""
-    return both(f"{hop.len} bytes", f"{hop.len} 字节") + tag("br") + tag("span", " · ", class_="sep") + f"ttl {headers.ttl}"
+    return (
+        both(f"{hop.len} bytes", f"{hop.len} 字节")
+        + tag("br")
+        + tag("span", " · ", class_="sep")
+        + f"ttl {headers.ttl}"
+    )
 
 
 def _bar(leg: Leg | None, total_ns: int) -> list[str]:
@@ -117,7 +122,7 @@ def _details(hop: Hop, before: Hop | None) -> str:
         )
     parts += [_reason(reason) for reason in hop.why]
     if hop.frame:
-        parts += [_header(header) for header in headers_of(hop, before)]
+        parts += [_header(header, names=before is None) for header in headers_of(hop, before)]
     if not parts:
         return ""
     return tag(
@@ -135,16 +140,19 @@ def _reason(reason: Reason) -> str:
     return tag("div", tag("b", escape(reason.kind + owner)), asked, answer, class_="why")
 
 
-def _header(header: Header) -> str:
+def _header(header: Header, *, names: bool) -> str:
+    """One layer's bytes.  Every field has its name on a walk's first sighting, later only what changed."""
     name = ("outer " if header.outer else "") + header.layer
     return tag(
         "div",
         tag("b", escape(name)),
-        tag("span", " ".join(_field(field) for field in header.fields)),
+        tag("span", " ".join(_field(field, names=names) for field in header.fields)),
         class_="hx o" if header.outer else "hx",
     )
 
 
-def _field(field: HeaderField) -> str:
-    element, state = _STATES.get(field.state, ("span", ""))
-    return tag(element, field.data.hex(), title=f"{field.name}, {state}" if state else field.name)
+def _field(field: HeaderField, *, names: bool) -> str:
+    if field.state not in _STATES:
+        return tag("span", field.data.hex(), title=field.name) if names else field.data.hex()
+    element, state = _STATES[field.state]
+    return tag(element, field.data.hex(), title=f"{field.name}, {state}")

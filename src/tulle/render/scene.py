@@ -48,7 +48,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Station:
-    """A device that the packet was seen on.  ``label`` is which side of the line its name stands on."""
+    """A device that the packet was seen on.
+
+    ``label`` is which side of the line its name stands on, ``room`` how wide it may be.
+    """
 
     name: str
     detail: str
@@ -57,6 +60,7 @@ class Station:
     side: Side
     lane: Lane
     label: Literal["left", "right", "below"]
+    room: int
     ghost: bool = False
 
 

@@ -29,6 +29,9 @@ from tulle.render.walk_times import legs as timed
 from tulle.trace.journey import Direction, End, Hop, Journey
 
 CAPTION_HEIGHT: Final = 116
+LABEL: Final = 106
+"""Room for a device's name beside its lane."""
+WIRE_LENGTH: Final = lane_x("target", "nic") - lane_x("source", "nic")
 
 
 def scene_of(journey: Journey) -> Scene:
@@ -137,7 +140,8 @@ class _Builder:
         everything = (*self.journey.hops, *self.rest)
         nics = dict(zip((self.journey.source.node, self.journey.target.node), self._outer(), strict=False))
         for side in ("source", "wire", "target"):
-            for hop in stations(self.journey, everything, side):
+            mine = stations(self.journey, everything, side)
+            for hop in mine:
                 lane = lane_of(self.journey, hop)
                 yield Station(
                     name=hop.dev,
@@ -147,6 +151,7 @@ class _Builder:
                     side=side,
                     lane=lane,
                     label="below" if side == "wire" else "left" if side == "source" else "right",
+                    room=WIRE_LENGTH // (len(mine) + 1) - 6 if side == "wire" else LABEL,
                     ghost=is_ghost(hop),
                 )
 
@@ -166,6 +171,7 @@ class _Builder:
                     side="source",
                     lane="pod",
                     label="below",
+                    room=LABEL,
                 )
 
     def _outer(self) -> tuple[str, ...]:

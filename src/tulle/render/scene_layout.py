@@ -2,7 +2,7 @@
 
 Pure geometry.  On each side the pod's lane (pod, veth, bridge) hangs from the top outside, the
 NIC's lane (tunnel, NIC) stands on the bottom inside, and the wire runs below both.  A line
-between two lanes of a node is horizontal where the pod's lane ends; down to the wire and along
+between two lanes of a node is horizontal where the pod's lane ends, and below the card; down to the wire and along
 it otherwise.  A line never turns more than once between two neighbours.
 """
 
@@ -23,6 +23,8 @@ POD_HEIGHT: Final = 66
 PITCH: Final = 60
 WIRE_HEIGHT: Final = 90
 LEAST_ROWS: Final = 3
+_UNDER_CARD: Final = 1
+"""The last row that the card stands beside: the NIC's lane of a node without a pod begins below it."""
 _LANES: Final[Mapping[Lane, int]] = {"pod": 190, "nic": 340, "wire": 340}
 
 
@@ -63,7 +65,7 @@ class Plan:
         lanes = {lane_of(self.journey, before): start, lane_of(self.journey, after): end}
         same_side = side_of(self.journey, before) == side_of(self.journey, after)
         if same_side and "pod" in lanes and len(lanes) == 2:
-            y = lanes["pod"].y
+            y = max(lanes["pod"].y, row_y(LEAST_ROWS - 1))
         else:
             y = max(start.y, end.y, self.wire_y if self._crosses(before, after) else 0)
         corners = (Point(start.x, y), Point(end.x, y))
@@ -94,7 +96,7 @@ def plan(journey: Journey, hops: Sequence[Hop]) -> Plan:
     below: dict[Side, list[Hop]] = {
         side: [hop for hop in sides[side] if lane_of(journey, hop) == "nic"] for side in ends
     }
-    rows = max(LEAST_ROWS, *(max(above[side].values(), default=-1) + 1 + len(below[side]) for side in above))
+    rows = max(LEAST_ROWS, *(_last_row(above[side], below[side]) + 1 + len(below[side]) for side in ends))
     draft = Plan(journey, {}, rows, wire=not same_node)
     places = _along_the_wire(sides["wire"], draft.wire_y)
     for side, lane in above.items():
@@ -102,6 +104,13 @@ def plan(journey: Journey, hops: Sequence[Hop]) -> Plan:
         start = rows - len(below[side])
         places |= {key_of(hop): Point(lane_x(side, "nic"), row_y(start + at)) for at, hop in enumerate(below[side])}
     return Plan(journey, places, rows, wire=not same_node)
+
+
+def _last_row(above: Mapping[Key, int], below: Sequence[Hop]) -> int:
+    """The last row that is the pod's lane's; the line to the NIC's lane has it for itself."""
+    if not above:
+        return _UNDER_CARD
+    return max(*above.values(), LEAST_ROWS - 1 if below else 0)
 
 
 def _pod_lane(journey: Journey, hops: Sequence[Hop]) -> dict[Key, int]:

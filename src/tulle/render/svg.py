@@ -28,9 +28,23 @@ _RIGHT: Final = WIDTH - 2 * MARGIN - 14
 _SCALE: Final = Said("equal time per step, not to scale", "每步时长相同，非真实比例")
 
 
+LARGEST: Final = 40_000
+
+
 def svg_of(journey: Journey) -> str:
-    """The file's text; the same journey gives the same bytes."""
+    """The file's text, at most ``LARGEST`` bytes for any walk of a usual length; the same journey gives the same bytes.
+
+    A very long walk goes without the sentences of its way back, then without its way back in the captions.
+    """
     scene = scene_of(journey)
+    whole = _drawn(scene, scene.beats, ())
+    for told in (scene.beats, scene.walk("request")):
+        if len(whole.encode()) > LARGEST:
+            whole = _drawn(scene, told, scene.walk("reply"))
+    return whole
+
+
+def _drawn(scene: Scene, captioned: Sequence[Beat], wordless: Sequence[Beat]) -> str:
     times = timeline(scene)
     return "".join(
         [
@@ -42,7 +56,7 @@ def svg_of(journey: Journey) -> str:
             _head(scene),
             svg_map.below(scene, switch),
             _moving(scene),
-            _captions(scene, times),
+            _captions(scene, times, captioned, wordless),
             "</svg>\n",
         ]
     )
@@ -91,25 +105,26 @@ def _moving(scene: Scene) -> str:
     return "".join(parts) + svg_map.cross(scene)
 
 
-def _captions(scene: Scene, times: Timeline) -> str:
+def _captions(scene: Scene, times: Timeline, captioned: Sequence[Beat], wordless: Sequence[Beat]) -> str:
     """The panel below the map; everything in it is measured from its own corner."""
     frame = el("rect", class_="pn", width=WIDTH - 2 * MARGIN, height=CAPTION_HEIGHT, rx=10)
     foot = spoken(_SCALE, lambda told: text(Point(_RIGHT, CAPTION_HEIGHT - 12), told, class_="xs m e"), switch)
     parts = [
-        el("g", _caption(scene, beat), class_=f"c {name}", style=f"animation-delay:{delay:g}s")
+        el("g", _caption(scene, beat, beat in wordless), class_=f"c {name}", style=f"animation-delay:{delay:g}s")
         for beat, name, delay in zip(scene.beats, times.names, times.delays, strict=True)
+        if beat in captioned
     ]
     inside = frame + foot + "".join(parts) + el("g", _verdict(scene), class_="v")
     return el("g", inside, transform=f"translate({MARGIN} {scene.floor})")
 
 
-def _caption(scene: Scene, beat: Beat) -> str:
+def _caption(scene: Scene, beat: Beat, wordless: bool) -> str:
     mine = scene.walk(beat.hop.direction)
     count = f"{next(at for at, other in enumerate(mine, 1) if other is beat)}/{len(mine)}"
     badge = el("circle", cx=34, cy=38, r=20) + text(Point(34, 44), beat.hop.step or "·", class_="st k")
     where = spoken(beat.where, lambda told: text(Point(_LEFT, 30), cut(told, 480, FONT_SIZE), class_="b"), switch)
     numbers = text(Point(_RIGHT, 30), beat.numbers, class_="mono sm m e")
-    return badge + where + numbers + switch(*(_told(beat, count, lang) for lang in (0, 1)))
+    return badge + where + numbers + ("" if wordless else switch(*(_told(beat, count, lang) for lang in (0, 1))))
 
 
 def _told(beat: Beat, count: str, lang: int) -> str:

@@ -28,6 +28,8 @@ _ENTRY_NAMES: Final = {
     "underlay-route": Said("route", "路由"),
     "underlay-neigh": Said("neigh", "邻居表"),
 }
+_LEAST_ROOM: Final = 30
+"""Below this a name would be its first letters: the list and the captions have it."""
 _NOTHING: Final = Said("✘ no such entry", "✘ 没有此表项")
 
 
@@ -146,10 +148,12 @@ def _station(station: Station, choose: Bilingual) -> str:
 def _station_name(station: Station, choose: Bilingual) -> str:
     x, y = station.at
     if station.label == "below":
-        return _named(Point(x, y + 36), station.name, 92, 11, "mono s k")
+        return (
+            _named(Point(x, y + 36), station.name, station.room, 11, "mono s k") if station.room >= _LEAST_ROOM else ""
+        )
     left = station.label == "left"
     at = Point(x + (-48 if left else 48), y)
-    anchor, width = (" e" if left else ""), 106
+    anchor, width = (" e" if left else ""), station.room
     detail = _KINDS.get(station.kind)
     if station.kind == "pod":
         edge = Point(x + (-146 if left else 146), y + 25)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.kit.pictures import cross_node, every_journey, hostile
+from tests.kit.pictures import cross_node, every_journey, hostile, lengthened
 from tests.kit.svg_texts import SVG, Reader, overlaps, parsed
 from tulle.render.svg import svg_of
 from tulle.trace.journey import Journey
@@ -32,6 +32,13 @@ def test_no_text_stands_on_another_or_outside(journey: Journey, lang: str) -> No
         shown = always + layer
         assert overlaps(shown) == []
         assert all(text.left >= 0 and text.right <= 960 and text.bottom <= height for text in shown)
+
+
+def test_a_very_long_walk_goes_without_its_way_back_in_the_captions() -> None:
+    journey = lengthened(cross_node(), 24)
+    reader = Reader("en")
+    reader.read(parsed(svg_of(journey)))
+    assert len(reader.layers) == 2 + len(journey.walk("request"))
 
 
 @pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
