@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tulle.kernel.monitor import GROUPS, NFNLGRP_NFTABLES
@@ -67,8 +67,12 @@ def cpu_s(pid: int) -> float:
 
 
 def open_files(pid: int) -> list[str]:
-    """What a process has open, without the numbers."""
-    return sorted(os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir())
+    """What a process has open, without the numbers; what it closes meanwhile is left out."""
+    found: list[str] = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(entry))
+    return sorted(found)
 
 
 def threads(pid: int) -> int:
