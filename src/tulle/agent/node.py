@@ -76,6 +76,7 @@ class Node:
             mtu=pod_mtu(inputs),
             networks=networks,
             masquerades=inputs.settings.ip_masq,
+            lapsed=self.keeper.past_deadline,
         )
 
     def after_pass(self, intent: Intent) -> None:

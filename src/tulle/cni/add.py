@@ -25,6 +25,8 @@ async def add(site: Site, call: Invocation) -> bytes:
     network = site.network()
     if network is None:
         raise CniError(TRY_AGAIN, "no lease yet", "the agent waits for its store")
+    if network.lapsed:
+        raise CniError(TRY_AGAIN, "the lease has run out", "the store is away: pods that run stay connected")
     if call.conf.ip_masq and not network.masquerades:
         raise CniError(
             UNSUPPORTED_FIELD, "ipMasq", "has the value true, and the agent does not: start it with --ip-masq"

@@ -37,7 +37,8 @@ class PodNetwork:
     """What the agent knows that every pod of the node needs; at least one subnet is there.
 
     ``networks`` are the overlay's: where a pod without a default route can go.  ``masquerades``: the agent
-    hides pods behind the node when they talk to the world.
+    hides pods behind the node when they talk to the world.  ``lapsed``: our claim on the subnets has run out, so
+    that no pod may be added; those that are there stay.
     """
 
     subnet: IPv4Network | None
@@ -45,6 +46,7 @@ class PodNetwork:
     mtu: int
     networks: tuple[IPNetwork, ...] = ()
     masquerades: bool = True
+    lapsed: bool = False
 
     @property
     def subnets(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -38,6 +38,8 @@ async def status(site: Site, _: Invocation) -> bytes:
     network = site.network()
     if network is None:
         raise CniError(NOT_AVAILABLE, "no lease yet", "the agent waits for its store")
+    if network.lapsed:
+        raise CniError(NOT_AVAILABLE, "the lease has run out", "the store is away: pods that run stay connected")
     for subnet in network.subnets:
         if site.free(subnet) <= 0:
             raise CniError(NOT_AVAILABLE, f"subnet {subnet}", "no address is left: delete pods")
