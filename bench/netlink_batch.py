@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -89,7 +89,7 @@ def peers(count: int) -> list[Peer]:
 
 
 @contextmanager
-def fresh_place() -> Iterator[Place]:
+def fresh_place() -> Generator[Place]:
     name = f"tulleb-{secrets.token_hex(4)}"
     path = netns.create(name)
     try:
@@ -117,7 +117,8 @@ def with_tulle(place: Place, wanted: list[Peer]) -> Took:
     def listing() -> None:
         found = [decode_neighbor(m) for ask in (dump_neighbors(), dump_fdb(place.device)) for m in sock.dump(ask)]
         found_routes = [decode_route(m) for m in sock.dump(dump_routes(4, table=RT_TABLE_MAIN))]
-        assert len(found) >= 2 * len(wanted) and len(found_routes) == len(wanted)
+        assert len(found) >= 2 * len(wanted)
+        assert len(found_routes) == len(wanted)
 
     with NetlinkSocket.open(place.path) as sock:
         return Took(program_s=timed(program), list_s=timed(listing))
