@@ -209,7 +209,7 @@ def test_a_quiet_agent_sends_nothing_says_nothing_and_keeps_nothing(tmp_path: Pa
             _passes_after(node, passes + 4)
             assert heard() == [], "nothing was announced in the node's namespace"
         assert node.log == log
-        until(lambda: (len(open_files(pid)), threads(pid)) == (files, tasks), "no descriptor, no thread more")
+        until(lambda: len(open_files(pid)) <= files and threads(pid) <= tasks, "no descriptor, no thread more")
         assert node.status()["repairs"] == 0
         assert cpu_s(pid) > 0
 
