@@ -70,14 +70,14 @@ class Folder:
             os.close(descriptor)
 
     def names(self) -> Mapping[str, int]:
-        """Every file's name and inode, without the lock; none when there is no folder."""
+        """Every file's name and inode, without waiting for the lock; none when there is no folder."""
         try:
             return _names(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return {}
 
     def read(self, name: str, limit: int = CONTENT_LIMIT) -> bytes | None:
-        """One file's content, without the lock; None when there is no such plain file."""
+        """One file's content, without waiting for the lock; None when there is no such plain file."""
         return _read(self.path / name, None, limit)
 
 
@@ -150,7 +150,7 @@ class Files:
 
 def _names(folder: Path | int) -> Mapping[str, int]:
     with os.scandir(folder) as entries:
-        return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(".")}
+        return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(".") and entry.name != LOCK}
 
 
 def _read(name: Path | str, folder: int | None, limit: int) -> bytes | None:

@@ -1,0 +1,72 @@
+"""What is written about an attachment, and what of it survives."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tulle.cni.files import Folder
+from tulle.cni.records import Record, Records, decode_record, encode_record
+
+RECORD = Record(
+    network="net",
+    container_id="c1",
+    ifname="eth0",
+    netns="/run/netns/c1",
+    boot_id="boot",
+    device="veth1",
+    bridge="cbr0",
+    addresses=("10.244.1.2/24", "fd10::2/64"),
+)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    records = Records(Folder(tmp_path / "net"))
+    records.put(RECORD)
+    assert records.get(RECORD.owner) == RECORD
+    assert list(records.all()) == [RECORD]
+    assert [str(ip) for ip in RECORD.ips] == ["10.244.1.2", "fd10::2"]
+    assert (tmp_path / "net").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_removed_record_is_gone_and_may_be_removed_again(tmp_path: Path) -> None:
+    records = Records(Folder(tmp_path))
+    records.put(RECORD)
+    for _ in range(2):
+        records.remove(RECORD.owner)
+    assert records.get(RECORD.owner) is None
+    assert list(records.all()) == []
+
+
+def test_a_folder_that_was_never_made_has_no_records(tmp_path: Path) -> None:
+    records = Records(Folder(tmp_path / "nothing"))
+    records.remove(RECORD.owner)
+    assert records.get(RECORD.owner) is None
+    assert list(records.all()) == []
+
+
+def test_a_record_under_another_name_is_nobodys(tmp_path: Path) -> None:
+    records = Records(Folder(tmp_path))
+    records.put(RECORD)
+    (path,) = tmp_path.glob("*.json")
+    path.rename(tmp_path / "moved.json")
+    assert list(records.all()) == []
+
+
+@pytest.mark.parametrize("cut", range(0, len(encode_record(RECORD)) - 1, 7))
+def test_a_record_that_is_cut_short_is_none(cut: int) -> None:
+    assert decode_record(encode_record(RECORD)[:cut]) is None
+
+
+@given(st.integers(0, len(encode_record(RECORD)) * 8 - 1))
+def test_a_flipped_bit_makes_another_record_or_none(bit: int) -> None:
+    content = bytearray(encode_record(RECORD))
+    content[bit // 8] ^= 1 << bit % 8
+    found = decode_record(bytes(content))
+    assert found is None or isinstance(found.ips, tuple)
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_a_record_or_none(content: bytes) -> None:
+    assert decode_record(content) is None

@@ -1,0 +1,79 @@
+"""DELs that were left: done in order, kept when they fail, removed when they mean nothing."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tulle.cni.tombstones import Tombstones
+from tulle.wire.control import CniRequest, encode_cni
+
+
+class Handler:
+    """Answers with one code, and remembers whom it was asked about."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.code, self.asked = code, list[str]()
+
+    async def __call__(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+        self.asked.append(environment["CNI_CONTAINERID"] + stdin.decode())
+        return (1, json.dumps({"code": self.code}).encode()) if self.code else (0, b"")
+
+
+def deletion(name: str, verb: str = "DEL") -> Mapping[str, str]:
+    return {"CNI_COMMAND": verb, "CNI_CONTAINERID": name}
+
+
+def places(root: Path) -> tuple[Path, Path]:
+    return root / "disk", root / "run"
+
+
+def test_what_is_left_is_done_in_order_and_removed(tmp_path: Path) -> None:
+    tombstones, handler = Tombstones(places(tmp_path)), Handler()
+    for name in ("a", "b", "c"):
+        tombstones.leave(deletion(name), b"{}")
+    assert tombstones.any()
+    asyncio.run(tombstones.bury(handler))
+    assert handler.asked == ["a{}", "b{}", "c{}"]
+    assert not tombstones.any()
+
+
+def test_one_that_fails_stays_and_the_next_is_done(tmp_path: Path) -> None:
+    tombstones, refused = Tombstones(places(tmp_path)), Handler(code=102)
+    tombstones.leave(deletion("a"), b"")
+    tombstones.leave(deletion("b"), b"")
+    asyncio.run(tombstones.bury(refused))
+    assert refused.asked == ["a", "b"]
+    assert tombstones.any()
+
+
+@pytest.mark.parametrize("code", [1, 2, 4, 6, 7])
+def test_one_that_can_never_be_done_goes(tmp_path: Path, code: int) -> None:
+    tombstones = Tombstones(places(tmp_path))
+    tombstones.leave(deletion("a"), b"")
+    asyncio.run(tombstones.bury(Handler(code)))
+    assert not tombstones.any()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"J{}", encode_cni(CniRequest(deletion("a", "ADD"), b""))[4:]])
+def test_what_is_no_deletion_is_removed_unasked(tmp_path: Path, content: bytes) -> None:
+    tombstones, handler = Tombstones(places(tmp_path)), Handler()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "x").write_bytes(content)
+    asyncio.run(tombstones.bury(handler))
+    assert handler.asked == []
+    assert not tombstones.any()
+
+
+def test_a_folder_that_takes_none_is_passed_over(tmp_path: Path) -> None:
+    tombstones = Tombstones(places(tmp_path))
+    (tmp_path / "disk").write_text("in the way")
+    tombstones.leave(deletion("a"), b"")
+    assert len(list((tmp_path / "run").glob("[0-9]*"))) == 1
+    (tmp_path / "both").mkdir()
+    for name in ("disk", "run"):
+        (tmp_path / "both" / name).write_text("in the way")
+    with pytest.raises(OSError, match="exists"):
+        Tombstones(places(tmp_path / "both")).leave(deletion("a"), b"")
