@@ -24,11 +24,13 @@ from tulle.render.scene_layout import (
     plan,
     split,
 )
-from tulle.render.scene_moves import BADGE_STEP, Move, moves_of
+from tulle.render.scene_moves import Move, moves_of
 from tulle.render.walk_times import legs as timed
 from tulle.trace.journey import Direction, End, Hop, Journey
 
 CAPTION_HEIGHT: Final = 116
+_BADGE_STEP: Final = 25
+"""Between two badges that would stand on one another."""
 LABEL: Final = 106
 """Room for a device's name beside its lane."""
 WIRE_LENGTH: Final = lane_x("target", "nic") - lane_x("source", "nic")
@@ -254,6 +256,6 @@ def _apart(badges: Iterable[Badge]) -> Iterable[Badge]:
     for badge in badges:
         at = badge.at
         while (badge.direction, at) in taken:
-            at = Point(at.x + BADGE_STEP, at.y)
+            at = Point(at.x + _BADGE_STEP, at.y)
         taken.add((badge.direction, at))
         yield Badge(step=badge.step, at=at, direction=badge.direction, state=badge.state)

@@ -129,13 +129,12 @@ def _along_the_wire(hops: Sequence[Hop], y: int) -> dict[Key, Point]:
     return {key_of(hop): Point(round(left + step * (at + 1)), y) for at, hop in enumerate(hops)}
 
 
-def middle(path: Sequence[Point]) -> Point:
-    """The middle of the path's longest stretch: where a decision stands."""
-    pairs = list(pairwise(path))
-    if not pairs:
-        return path[0]
+def along(path: Sequence[Point], count: int) -> list[Point]:
+    """``count`` points spread over the path's longest stretch, in the path's order: where decisions stand."""
+    pairs = list(pairwise(path)) or [(path[0], path[0])]
     a, b = max(pairs, key=lambda pair: abs(pair[0].x - pair[1].x) + abs(pair[0].y - pair[1].y))
-    return Point((a.x + b.x) // 2, (a.y + b.y) // 2)
+    shares = [(at, count + 1) for at in range(1, count + 1)]
+    return [Point(a.x + (b.x - a.x) * at // of, a.y + (b.y - a.y) * at // of) for at, of in shares]
 
 
 def split(path: Sequence[Point], at: Point) -> tuple[tuple[Point, ...], tuple[Point, ...]]:

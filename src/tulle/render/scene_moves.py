@@ -5,15 +5,11 @@ Pure.  A ``Move`` is one hop and the way to it, so that a walk's moves are one l
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from tulle.render.scene import Point
 from tulle.render.scene_cast import Key, key_of
-from tulle.render.scene_layout import POD_HEIGHT, POD_TOP, Plan, lane_x, middle, split
+from tulle.render.scene_layout import POD_HEIGHT, POD_TOP, Plan, along, lane_x, split
 from tulle.trace.journey import Hop
-
-BADGE_STEP: Final = 25
-"""Between two badges that would stand on one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +54,9 @@ def _stretch(before: Hop | None, decisions: Sequence[Hop], after: Hop | None, pl
     wrapped = any(hop is not None and hop.outer is not None for hop in (before, after))
     between = frozenset(key_of(hop) for hop in (before, after) if hop is not None)
     done: list[Move] = []
-    for at, hop in enumerate(decisions):
-        point = middle(path) if before is not None else path[0]
-        head, path = split(path, Point(point.x + at * BADGE_STEP, point.y))
+    spots = along(path, len(decisions)) if before is not None else [path[0], *along(path, len(decisions) - 1)]
+    for hop, point in zip(decisions, spots, strict=False):
+        head, path = split(path, point)
         done.append(Move(hop, head, before is not None and before.outer is not None, between))
     if after is not None:
         done.append(Move(after, path if before is not None or decisions else path[-1:], wrapped, between))
