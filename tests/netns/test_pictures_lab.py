@@ -15,12 +15,13 @@ import pytest
 
 from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.labs import LabCommand, a_lab, environment
+from tests.kit.ordinary import MISSING, ordinary_user
 from tulle.lab.topology import Wishes, design
 from tulle.render.cluster import Cluster, ClusterPod, planned
 from tulle.render.forms import read_journeys
 from tulle.render.scene_build import scene_of
 
-pytestmark = pytest.mark.skipif(NEEDS_ROOT is not None, reason=NEEDS_ROOT or "")
+needs_root = pytest.mark.skipif(NEEDS_ROOT is not None, reason=NEEDS_ROOT or "")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def facts(*words: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@needs_root
 def test_a_trace_writes_every_form_of_one_walk_and_show_draws_them_again(lab: LabCommand, tmp_path: Path) -> None:
     files = {form: tmp_path / f"walk.{form}" for form in ("json", "svg", "html", "pcapng")}
     asked = ["--out", str(files["json"]), "--svg", str(files["svg"]), "--html", str(files["html"])]
@@ -57,6 +59,7 @@ def test_a_trace_writes_every_form_of_one_walk_and_show_draws_them_again(lab: La
         assert again.read_bytes() == files["svg"].read_bytes()
 
 
+@needs_root
 def test_a_redacted_trace_names_nobody(lab: LabCommand, tmp_path: Path) -> None:
     page = tmp_path / "walk.html"
     done = tulle("trace", "pod1", "pod4", "--name", lab.name, "--redact", "--html", str(page))
@@ -67,6 +70,7 @@ def test_a_redacted_trace_names_nobody(lab: LabCommand, tmp_path: Path) -> None:
         assert "node1" not in text
 
 
+@needs_root
 def test_the_graph_of_a_running_lab_is_what_its_topology_promised(lab: LabCommand) -> None:
     promised = planned(design(Wishes(name=lab.name)))
     drawn = facts("graph", "--name", lab.name)
@@ -86,6 +90,7 @@ def _plain(cluster: Cluster) -> dict[str, Any]:
     return json.loads(msgspec.json.encode(cluster))
 
 
+@needs_root
 def test_one_nodes_kernel_knows_its_peer_by_its_lease_only(lab: LabCommand) -> None:
     drawn = facts("graph", "--node", "node1", "--name", lab.name)
     assert [(node["name"], node["source"]) for node in drawn["nodes"]] == [
@@ -94,6 +99,7 @@ def test_one_nodes_kernel_knows_its_peer_by_its_lease_only(lab: LabCommand) -> N
     ]
 
 
+@needs_root
 def test_a_hole_in_the_tables_is_seen_in_graph_and_walk(lab: LabCommand, tmp_path: Path) -> None:
     agents = [node["agent_pid"] for node in lab.facts("ls")["labs"][0]["nodes"]]
     entry = lab.inside("node1", "bridge", "fdb", "show", "dev", "flannel.1").split()
@@ -117,3 +123,19 @@ def test_a_hole_in_the_tables_is_seen_in_graph_and_walk(lab: LabCommand, tmp_pat
 def test_this_machines_own_kernel_is_drawn_as_it_is() -> None:
     drawn = facts("graph", "--here")
     assert drawn["nodes"][0]["source"] == "kernel"
+
+
+@pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+def test_an_ordinary_user_gets_every_picture_of_a_lab_of_their_own() -> None:
+    with ordinary_user() as user, a_lab(user) as lab:
+        lab.must("up")
+        files = {form: user.home / f"walk.{form}" for form in ("svg", "html", "pcap")}
+        asked = [word for form, path in files.items() for word in (f"--{form}", str(path))]
+        done = lab.run("", "-q", *asked, tulle=("trace", "pod1", "pod4", "--name", lab.name))
+        assert done.returncode == 0, done.stderr
+        drawn = user.home / "again.svg"
+        again = lab.run("", "--svg", str(drawn), tulle=("show", str(files["pcap"])))
+        assert again.returncode == 0, again.stderr
+        assert drawn.read_bytes() == files["svg"].read_bytes()
+        tree = lab.run("", tulle=("graph", "--name", lab.name)).stdout
+        assert "10.244.2.0/24 → flannel.1 → node2 192.168.64.12" in tree
