@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.stores import CONFIG, LONG_S, Watch, lease
 from tests.kit.certificates import NEEDS_OPENSSL, Authority, Certificate
-from tests.kit.etcd import NEEDS_ETCD, PREFIX, Etcd, etcd
+from tests.kit.etcd import NEEDS_ETCD, Etcd, etcd
 from tulle.errors import ConfigError, StoreUnavailable
 from tulle.kernel.system import SystemClock
 from tulle.model.lease import Put, Snapshot
@@ -45,21 +45,8 @@ def secured(tmp_path: Path, authority: Authority, *, clients: bool) -> Etcd:
 def with_users(tmp_path: Path) -> Generator[Etcd]:
     """A member with authentication on: ``root``, and ``node`` that may do what a node needs."""
     with etcd(tmp_path) as server:
-        enable_users(server)
+        server.enable_users(PASSWORD)
         yield server
-
-
-def enable_users(server: Etcd) -> None:
-    for words in (
-        ("user", "add", f"root:{PASSWORD}"),
-        ("user", "add", f"node:{PASSWORD}"),
-        ("role", "add", "node"),
-        ("role", "grant-permission", "--prefix", "node", "readwrite", f"{PREFIX}/"),
-        ("user", "grant-role", "node", "node"),
-        ("auth", "enable"),
-    ):
-        server.ctl(*words)
-    server.ctl_flags = (*server.ctl_flags, "--user", f"root:{PASSWORD}")
 
 
 def told(server: Etcd, access: EtcdAccess, story: Callable[[Store], Awaitable[None]]) -> None:
@@ -119,7 +106,7 @@ def test_client_certificates_also_as_users_once_authentication_is_on(tmp_path: P
         as_node = EtcdAccess(cafile=authority.ca, certfile=node.cert, keyfile=node.key)
         told(server, EtcdAccess(cafile=authority.ca), is_away)
         told(server, as_node, works)
-        enable_users(server)
+        server.enable_users(PASSWORD)
         told(server, as_node, works)
         told(server, EtcdAccess(cafile=authority.ca, certfile=stranger.cert, keyfile=stranger.key), is_away)
     finally:
@@ -212,7 +199,7 @@ def test_a_token_that_has_run_out_is_asked_for_anew(tmp_path: Path, authority: A
     signing.write_public_key(public)
     token = f"jwt,pub-key={public},priv-key={signing.key},sign-method=ES256,ttl=1s"
     with etcd(tmp_path, flags=("--auth-token", token)) as server:
-        enable_users(server)
+        server.enable_users(PASSWORD)
 
         async def story(store: Store) -> None:
             watch = Watch(store.watch())
@@ -237,7 +224,7 @@ def test_authentication_that_is_switched_on_under_a_node_is_noticed(tmp_path: Pa
 
         async def story(store: Store) -> None:
             await works(store)
-            await asyncio.to_thread(enable_users, server)
+            await asyncio.to_thread(server.enable_users, PASSWORD)
             await works(store)
 
         told(server, NODE, story)

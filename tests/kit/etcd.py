@@ -166,6 +166,19 @@ class Etcd:
         """A new etcd lease, for ``put … --lease``."""
         return self.ctl("lease", "grant", str(ttl_s)).split()[1]
 
+    def enable_users(self, password: str) -> None:
+        """Authentication on: ``root``, and ``node``, who may do what a node needs."""
+        for words in (
+            ("user", "add", f"root:{password}"),
+            ("user", "add", f"node:{password}"),
+            ("role", "add", "node"),
+            ("role", "grant-permission", "--prefix", "node", "readwrite", f"{PREFIX}/"),
+            ("user", "grant-role", "node", "node"),
+            ("auth", "enable"),
+        ):
+            self.ctl(*words)
+        self.ctl_flags = (*self.ctl_flags, "--user", f"root:{password}")
+
     def leads(self) -> bool:
         """Is this member the leader?"""
         (status,) = self.json_list("endpoint", "status")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.agents import Cluster, Node, cluster, until
+from tests.kit.certificates import NEEDS_OPENSSL, Authority
 from tests.kit.etcd import NEEDS_ETCD, Etcd, etcd
 from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.stream import Stream, stream
@@ -203,6 +204,31 @@ def test_f09_a_fourth_agent_with_the_address_of_the_first_is_refused(tmp_path: P
         done = fourth.run("--public-ip", "192.168.64.11")
         assert done.returncode == 2
         assert "192.168.64.11" in done.stderr
+
+
+@NEEDS_OPENSSL
+def test_agents_with_certificates_and_with_a_password_share_a_store_that_asks_for_both(tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path / "ca")
+    made, node, root = (authority.sign(name, ADDRESS) for name in ("server", "node", "root"))
+    trusted = ("--client-cert-auth", "--trusted-ca-file", str(authority.ca))
+    flags = ("--cert-file", str(made.cert), "--key-file", str(made.key), *trusted)
+    ctl = ("--cacert", str(authority.ca), "--cert", str(root.cert), "--key", str(root.key))
+    password = tmp_path / "password"
+    password.write_text("canary-3141\n")
+    files = ("--etcd-cafile", str(authority.ca), "--etcd-certfile", str(node.cert), "--etcd-keyfile", str(node.key))
+    with cluster(tmp_path, nodes=2) as nodes:
+        nodes.net.ip("switch", f"addr add {ADDRESS}/24 dev br0")
+        inside = ("ip", "netns", "exec", nodes.net.full("switch"))
+        with etcd(tmp_path, host=ADDRESS, scheme="https", before=inside, flags=flags, ctl_flags=ctl) as server:
+            server.put("config", CONFIG)
+            server.enable_users(password.read_text().strip())
+            first, second = nodes.nodes
+            first.store_url = second.store_url = server.url
+            first.start(*files)
+            second.start(*files, "--etcd-username", "node", "--etcd-password-file", str(password))
+            first.converge(1)
+            second.converge(1)
+            assert "canary-3141" not in first.log + second.log
 
 
 def test_f65_a_password_on_the_command_line_is_not_seen_for_long_nor_logged(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ catch-up it is already the newest.
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -97,7 +98,7 @@ class Follower:
                 if now_ns >= give_up_ns:
                     raise
             resuming = True
-            await self._clock.sleep(pause_s)
+            await self._clock.sleep(pause_s * (0.5 + secrets.randbelow(1000) / 1000))  # nodes must not come in step
             pause_s = min(PAUSE_LIMIT_S, pause_s * 2)
 
     # -- one stream ---------------------------------------------------------------------
