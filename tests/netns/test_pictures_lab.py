@@ -60,6 +60,14 @@ def test_a_trace_writes_every_form_of_one_walk_and_show_draws_them_again(lab: La
 
 
 @needs_root
+def test_a_picture_on_stdout_is_alone_there(lab: LabCommand) -> None:
+    done = tulle("trace", "pod1", "pod2", "--name", lab.name, "--svg", "-")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("<svg ")
+    assert done.stdout.endswith("</svg>\n")
+
+
+@needs_root
 def test_a_redacted_trace_names_nobody(lab: LabCommand, tmp_path: Path) -> None:
     page = tmp_path / "walk.html"
     done = tulle("trace", "pod1", "pod4", "--name", lab.name, "--redact", "--html", str(page))

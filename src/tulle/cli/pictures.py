@@ -35,6 +35,11 @@ def masked(args: argparse.Namespace, journeys: Sequence["Journey"]) -> tuple["Jo
     return tuple(redact(journey) for journey in journeys)
 
 
+def to_stdout(args: argparse.Namespace) -> bool:
+    """Is a picture wanted on stdout: then nothing else belongs there."""
+    return any(name == "-" for _, name in _asked(args))
+
+
 def write_pictures(args: argparse.Namespace, journeys: Sequence["Journey"]) -> bool:
     """Write what the flags ask for; whether anything was.
 
@@ -49,6 +54,7 @@ def write_pictures(args: argparse.Namespace, journeys: Sequence["Journey"]) -> b
     for form, name in asked:
         write_picture(name, draw(journey, form))
     if args.pcap and args.pcap != "-":
+        sys.stdout.flush()
         port = journey.overlay.port if journey.overlay is not None else None
         print(f"{args.pcap}: tshark -r {args.pcap}" + (f" -d udp.port=={port},vxlan" if port else ""), file=sys.stderr)
     return True

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tulle.cli.pictures import add_picture_flags, masked, write_pictures
+from tulle.cli.pictures import add_picture_flags, masked, to_stdout, write_pictures
 from tulle.cli.terminal import columns, draws_boxes
 from tulle.errors import EXIT_NO, EXIT_YES, ConfigError, KernelError
 
@@ -76,8 +76,9 @@ def run(args: argparse.Namespace) -> int:
     journeys = masked(args, _traced(args))
     if args.out:
         _write(Path(args.out), journeys)
+    if not to_stdout(args):
+        print_journeys(args, journeys)
     write_pictures(args, journeys)
-    print_journeys(args, journeys)
     return EXIT_YES if all(journey.verdict.status == "delivered" for journey in journeys) else EXIT_NO
 
 

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from tulle.render.cluster import Cluster, ClusterNode, ClusterWay
-from tulle.render.walk_text import Line, wrap
+from tulle.render.walk_text import Line, width, wrap
 
 WORDS: Final = {
     "pods": ("pods", "Pod"),
     "bridge": ("bridge", "网桥"),
     "tunnel": ("tunnel", "隧道"),
-    "peers": ("peers", "对等节点"),
+    "peers": ("peers", "对端"),
     "no": ("no", "缺少"),
     "neighbour": ("neighbour", "邻居表项"),
     "FDB entry": ("FDB entry", "转发表项"),
@@ -69,7 +69,7 @@ def _way(way: ClusterWay, lang: str) -> Line:
 
 def _branch(name: str, entries: list[Line], *, last: bool, columns: int) -> Iterable[Line]:
     stem, bar = ("└ ", "  ") if last else ("├ ", "│ ")
-    label = f"{name:<8}" if name.isascii() else name + " " * max(1, 8 - 2 * len(name))
+    label = name + " " * (8 - width(name))
     first = True
     for entry in entries:
         for piece in wrap(entry.text, columns - 10):
