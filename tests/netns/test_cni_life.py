@@ -330,3 +330,21 @@ def test_files_that_somebody_deletes_make_no_duplicates(node: PluginNode, lost: 
     for pod in pods:
         assert node.run("DEL", pod).code == 0
     assert node.is_clean()
+
+
+def test_after_a_reboot_the_addresses_of_the_dead_are_free_at_once(node: PluginNode) -> None:
+    node.start()
+    pods = [node.new_pod() for _ in range(3)]
+    for pod in pods:
+        node.add(pod)
+    node.stop()
+    for pod in pods:
+        node.remove_pod(pod)
+    node.wait_until(lambda: not node.devices, "the pairs to go with their namespaces")
+    for path in (node.root / "var/lib/tulle/attachments/net").glob("*.json"):
+        path.write_text(path.read_text().replace('"boot_id":"', '"boot_id":"earlier-'))
+    node.socket.unlink()
+    node.start()
+    assert node.is_clean()
+    assert node.run("DEL", pods[0], path="").code == 0  # the runtime's late one
+    assert node.add(node.new_pod())["ips"][0]["address"] == "10.244.1.5/24", "the others rest"

@@ -33,19 +33,20 @@ async def collect(site: Site, call: Invocation) -> bytes:
     """
     valid, network = call.conf.valid_attachments, call.conf.name
     await restore(site, network)
-    if valid is None:
-        doomed = frozenset(record.owner for record in site.records(network).all() if record.boot_id != site.boot_id)
-    else:
+    doomed = _of_earlier_boots(site, network)
+    if valid is not None:
         attached = {record.owner for record in site.records(network).all()}
-        doomed = frozenset((site.addresses(network).owners().keys() | attached) - valid)
-    failed = [
-        f"{owner[0]} {owner[1]}: {error}"
-        for owner in sorted(doomed - site.in_service())
-        if (error := await _try_to_take_away(site, network, owner)) is not None
-    ]
+        doomed |= (site.addresses(network).owners().keys() | attached) - valid
+    failed = await _take_all_away(site, network, doomed)
     if failed:
         raise CniError(KERNEL_REFUSED, "not everything could be removed", "; ".join(failed))
     return b""
+
+
+async def forget_the_dead(site: Site, network: str) -> None:
+    """Give back what earlier boots left: no pod outlives its kernel."""
+    for failure in await _take_all_away(site, network, _of_earlier_boots(site, network)):
+        log.warning("of an earlier boot: %s", failure)
 
 
 async def restore(site: Site, network: str) -> None:
@@ -101,6 +102,16 @@ async def _is_alive(site: Site, record: Record) -> bool:
 async def _has_device(site: Site, owner: Owner) -> bool:
     device = host_device(*owner)
     return (await site.kernel.observe(Scope.of([LinkKey(device)]))).link(device) is not None
+
+
+def _of_earlier_boots(site: Site, network: str) -> frozenset[Owner]:
+    return frozenset(record.owner for record in site.records(network).all() if record.boot_id != site.boot_id)
+
+
+async def _take_all_away(site: Site, network: str, doomed: frozenset[Owner]) -> list[str]:
+    """What could not be removed, and why."""
+    outcomes = [(owner, await _try_to_take_away(site, network, owner)) for owner in sorted(doomed - site.in_service())]
+    return [f"{owner[0]} {owner[1]}: {error}" for owner, error in outcomes if error is not None]
 
 
 async def _try_to_take_away(site: Site, network: str, owner: Owner) -> Exception | None:

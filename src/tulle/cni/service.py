@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tulle.cni.attach import PodNetwork
-from tulle.cni.collect import LOOK_PERIOD_S, Collector, restore
+from tulle.cni.collect import LOOK_PERIOD_S, Collector, forget_the_dead, restore
 from tulle.cni.durability import Durability
 from tulle.cni.files import Settle, settle_now
 from tulle.cni.removal import Removal
@@ -81,6 +81,7 @@ async def put_in_order(server: CniServer) -> None:
     """What a crash, a reboot or a silent agent left behind."""
     for network in sorted(server.site.known_networks()):
         await restore(server.site, network)
+        await forget_the_dead(server.site, network)
     await server.bury()
 
 
