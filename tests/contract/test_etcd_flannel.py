@@ -303,6 +303,8 @@ def test_a_foreign_write_on_a_running_nodes_key(server: Etcd, value: str, kept: 
             async with asyncio.timeout(PATIENCE_S):
                 while (await owned(store) == [before.key]) is not kept or not await owned(store):  # noqa: ASYNC110 - etcd's
                     await asyncio.sleep(0.05)
+                if not kept:
+                    await changed.wait()
             for task in running:
                 task.cancel()
         assert changed.is_set() is not kept, "the data path is told only of another lease"

@@ -94,7 +94,7 @@ class EtcdClient:
     async def stream(self, method: str) -> AsyncGenerator[BytesStream]:
         """A stream of requests and answers on one member, which must have a leader.
 
-        What fails inside the body comes out as StoreUnavailable, and the next member is next.
+        What fails inside the body, a TimeoutError too, comes out as StoreUnavailable, and the next member is next.
         """
         metadata = {"hasleader": "true", **await self._credentials()}
         channel = await self._reached()
@@ -105,12 +105,6 @@ class EtcdClient:
     def forget_token(self) -> None:
         """Log in again before the next request."""
         self._token = None
-
-    def turn(self, channel: Channel | None = None) -> None:
-        """Ask the next member from now on; not when somebody has turned away from ``channel`` already."""
-        if channel is None or channel is self._channel:
-            self._drop()
-            self._at = (self._at + 1) % len(self._address.endpoints)
 
     # -- one request --------------------------------------------------------------------
 
@@ -173,14 +167,14 @@ class EtcdClient:
             if error.status is Status.OUT_OF_RANGE:
                 raise HistoryGone(str(refusal)) from error
             if error.status in MEMBER_FAILED:
-                self.turn(channel)
+                self._turn(channel)
                 raise Unanswered(str(refusal)) from error
             raise refusal from error
         except TimeoutError as error:
-            self.turn(channel)
-            raise Unanswered(f"{member}: no answer within {ANSWER_S:g} s") from error
+            self._turn(channel)
+            raise Unanswered(f"{member}: {str(error) or f'no answer within {ANSWER_S:g} s'}") from error
         except (StreamTerminatedError, ProtocolError, H2Error, OSError) as error:
-            self.turn(channel)
+            self._turn(channel)
             raise Unanswered(f"{member}: {_reason(error)}") from error
 
     # -- connections --------------------------------------------------------------------
@@ -197,7 +191,7 @@ class EtcdClient:
                     connection = await channel.__connect__()
             except OSError as error:  # also a timeout, and everything of TLS
                 reasons.append(f"{self.member}: {_reason(error)}")
-                self.turn(channel)
+                self._turn(channel)
             else:
                 if connection is not self._connection:
                     self._connection, self.connections = connection, self.connections + 1
@@ -220,6 +214,12 @@ class EtcdClient:
         self._files_were_read = True
         return context
 
+    def _turn(self, channel: Channel) -> None:
+        """Ask the next member from now on, unless somebody has turned away from ``channel`` already."""
+        if channel is self._channel:
+            self._drop()
+            self._at = (self._at + 1) % len(self._address.endpoints)
+
     def _drop(self) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
@@ -234,14 +234,11 @@ def understood(decode: Callable[[bytes], T], answer: bytes) -> T:
         raise StoreUnavailable(f"etcd: {error}") from error
 
 
-async def within(seconds: float, work: Coroutine[object, object, T], what: str) -> T:
-    """``work`` in a task of its own and in bounded time.  Raises StoreUnavailable."""
+async def within(seconds: float, work: Coroutine[object, object, T]) -> T:
+    """``work`` in bounded time, and in a task of its own (as ``EtcdClient._ask`` says).  Raises TimeoutError."""
     task = asyncio.create_task(work)
-    try:
-        async with asyncio.timeout(seconds):
-            return await task
-    except TimeoutError:
-        raise StoreUnavailable(f"etcd: {what} within {seconds:g} s") from None
+    async with asyncio.timeout(seconds):
+        return await task
 
 
 def _reason(error: BaseException) -> str:

@@ -111,26 +111,20 @@ class Follower:
                 raise HistoryGone("etcd: nothing to recognise the history by")
             start = position.mark.revision
         async with aclosing(self._told(start)) as messages:
+            self._check_history(await anext(messages), position, resuming)
+            shown = await _shown_again(messages, position.mark) if resuming else ()
+            step = _advanced(position, shown)
+            yield step
             async for told in messages:
-                created = told.created
-                if created:
-                    self._check_history(told, position, resuming)
-                if created and resuming:
-                    told = await within(ANSWER_S, _first(messages), "a resumed watch did not begin")  # noqa: PLW2901
-                    _check_mark(told, position.mark)
-                fresh = [event for event in told.events if event.kv.modified > position.revision]
-                if fresh:
-                    last = fresh[-1]
-                    mark = Mark(last.kv.key, last.kv.modified, last.deleted)
-                    position = replace(position, revision=last.kv.modified, mark=mark)
-                if fresh or created:
-                    yield Step(position, fresh)
+                if told.events:
+                    step = _advanced(step.position, told.events)
+                    yield step
 
     async def _told(self, revision: int) -> AsyncGenerator[Told]:
-        """The messages of one watch from ``revision`` on, as long as it lives."""
+        """The messages of one watch from ``revision`` on, as long as it lives; the first says that it stands."""
         request = watch_request(self._layout.subnets, after(self._layout.records), revision)
         async with self._client.stream(WATCH) as stream:
-            await within(ANSWER_S, stream.send_message(request), "the watch could not be sent")
+            await within(ANSWER_S, stream.send_message(request))
             while True:
                 told = understood(decode_told, await self._next(stream))
                 if told.compacted:
@@ -146,11 +140,10 @@ class Follower:
         try:
             done, _ = await asyncio.wait({receiving}, timeout=QUIET_S)
             if not done:
-                await within(ANSWER_S, stream.send_message(progress_request()), "the watch is stuck")
+                await within(ANSWER_S, stream.send_message(progress_request()))
                 done, _ = await asyncio.wait({receiving}, timeout=QUIET_S)
             if not done:
-                self._client.turn()
-                raise StoreUnavailable(f"{self._client.member}: the watch is silent")
+                raise TimeoutError("the watch is silent")
             message = receiving.result()
         finally:
             receiving.cancel()
@@ -232,8 +225,28 @@ def _note(ends: dict[LeaseKey, int], lease: Lease) -> None:
         ends.pop(lease.key, None)
 
 
-async def _first(messages: AsyncIterator[Told]) -> Told:
-    return await anext(messages)
+def _advanced(position: Position, events: Sequence[Event]) -> Step:
+    """The step from ``position`` over those of ``events`` that are news."""
+    fresh = [event for event in events if event.kv.modified > position.revision]
+    if not fresh:
+        return Step(position, fresh)
+    last = fresh[-1]
+    mark = Mark(last.kv.key, last.kv.modified, last.deleted)
+    return Step(replace(position, revision=last.kv.modified, mark=mark), fresh)
+
+
+async def _shown_again(messages: AsyncIterator[Told], mark: Mark | None) -> Sequence[Event]:
+    """The first events of a watch that is resumed at ``mark``.  Raises HistoryGone: the mark is not among them."""
+
+    async def first() -> Told:
+        return await anext(messages)
+
+    try:
+        told = await within(ANSWER_S, first())
+    except TimeoutError:
+        raise HistoryGone("etcd: a resumed watch did not begin") from None
+    _check_mark(told, mark)
+    return told.events
 
 
 def _check_mark(told: Told, mark: Mark | None) -> None:
