@@ -40,6 +40,7 @@ REFUSED = {
     "10.244.50.0-24": (value(kind="host-gw"), "is not vxlan"),
 }
 UNREADABLE = {
+    "hello\x1b[31mred": value(),
     "0.0.0.0-0": value(),
     "10.244.60.0-24": b"not JSON",
     "10.244.61.0-24": b'{"PublicIP": null}',
@@ -49,7 +50,6 @@ UNREADABLE = {
     "10.244.65.0-24": b"\xff\xfe\x00",
     "10.244.66.0-24": b'{"PublicIP":"1.2.3.4","X":"' + b"x" * 70_000 + b'"}',
     "../../etc/passwd": value(),
-    "hello\x1b[31mred": value(),
     "10.244.67.0-99": value(),
     "": value(),
 }

@@ -29,14 +29,18 @@ pytestmark = pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT))
 SNAPSHOT = (
     ("ls", "/sys/class/net"),
     ("ip", "-d", "-j", "link", "show", "type", "vxlan"),
-    ("ip", "-j", "address"),
-    ("ip", "-j", "route", "show", "table", "all"),
-    ("ip", "-j", "-6", "route", "show", "table", "all"),
-    ("bridge", "-j", "fdb"),
+    ("ip", "-o", "-4", "address"),
+    ("ip", "-o", "-6", "address", "show", "scope", "global"),
+    ("ip", "-j", "-4", "route", "show", "table", "all"),
+    ("ip", "-j", "-6", "route", "show", "proto", "116"),
+    ("bridge", "-j", "fdb", "show", "dev", "flannel.1"),
     ("ip", "-j", "neigh", "show", "nud", "permanent"),
     ("nft", "-j", "list", "ruleset"),
 )
-"""Everything that an agent may have made, as the kernel's own tools print it."""
+"""Everything that an agent may have made, as the kernel's own tools print it.
+
+Link-local addresses come and settle by themselves; they are left out.
+"""
 
 
 def picture(node: Node) -> list[str]:
