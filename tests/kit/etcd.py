@@ -125,11 +125,10 @@ class Etcd:
     def restore(self, backup: str) -> None:
         """Begin with what ``snapshot save`` wrote; it must not be running."""
         self.wipe()
-        peer = f"http://127.0.0.1:{self.peer_port}"
-        self.ctl(
-            *("snapshot", "restore", backup, "--name", self.name, "--data-dir", str(self.data)),
-            *("--initial-cluster", f"{self.name}={peer}", "--initial-advertise-peer-urls", peer),
-        )
+        peer, tool = f"http://127.0.0.1:{self.peer_port}", "etcdutl" if shutil.which("etcdutl") else "etcdctl"
+        command = [tool, "snapshot", "restore", backup, "--name", self.name, "--data-dir", str(self.data)]
+        command += ["--initial-cluster", f"{self.name}={peer}", "--initial-advertise-peer-urls", peer]
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S, env=_environment())
 
     def ctl(self, *words: str) -> str:
         """What etcdctl says."""

@@ -104,8 +104,12 @@ class Follower:
     # -- one stream ---------------------------------------------------------------------
 
     async def _steps(self, position: Position, resuming: bool) -> AsyncGenerator[Step]:
-        """What one stream tells after ``position``; an empty step first, once it is known to be that history."""
-        start = position.revision + 1
+        """What one stream tells after ``position``; an empty step first, once it is known to be that history.
+
+        A stream begins at a revision that has been, whose events are told again and passed over: one
+        that waits for a revision to come gets no sign of life from newer servers (3.5).
+        """
+        start = position.revision
         if resuming:
             if position.mark is None:
                 raise HistoryGone("etcd: nothing to recognise the history by")
