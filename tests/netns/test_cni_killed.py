@@ -42,7 +42,11 @@ def killed_at(node: PluginNode, call: str, number: int) -> Generator[None]:
         yield
     finally:
         tracer.send_signal(signal.SIGTERM)
-        tracer.communicate()
+        try:
+            tracer.communicate(timeout=10)
+        except subprocess.TimeoutExpired:  # it waits for a thread that is gone
+            tracer.kill()
+            tracer.communicate()
 
 
 def has_died(node: PluginNode) -> bool:
