@@ -13,6 +13,7 @@ from tulle.trace.journey import Hop, Journey
 
 _STEPS: Final = ("1", "2", "3a", "3b", "3c", "4", "5", "6a", "6b", "6c", "7", "8")
 _SAME_NODE: Final = ("1", "2", "7", "8")
+_BELOW: Final = "   ┊ "
 
 
 def broken_walk(journey: Journey, look: Look) -> Iterable[Line]:
@@ -25,11 +26,12 @@ def broken_walk(journey: Journey, look: Look) -> Iterable[Line]:
             yield from _row(journey, hop, hop is hops[-1], columns, look)
     drop = journey.verdict.drop
     if drop is not None:
-        yield Line("   ┊ " + say("dropped", look.lang, place=drop.place or "?", reason=drop.reason), "bad")
+        dropped = say("dropped", look.lang, place=drop.place or "?", reason=drop.reason)
+        yield from (Line(f"{_BELOW}{piece}", "bad") for piece in wrap(dropped, look.limit - width(_BELOW)))
     rest = _unreached(journey, hops)
     if rest:
         steps = ", ".join(rest) if len(rest) < 3 else f"{rest[0]} … {rest[-1]}"
-        yield Line("   ┊ " + say("unreached", look.lang, steps=steps), "dim")
+        yield Line(_BELOW + say("unreached", look.lang, steps=steps), "dim")
 
 
 def _row(journey: Journey, hop: Hop, ended: bool, columns: Columns, look: Look) -> Iterable[Line]:

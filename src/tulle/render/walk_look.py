@@ -22,6 +22,8 @@ TTL: Final = 4
 OWN_TIME: Final = 7
 SUM: Final = 8
 _SHORTEST_NAME, _LONGEST_NAME = 4, 16
+_DEVICE: Final = 15
+"""A device's name.  Source: include/uapi/linux/if.h, IFNAMSIZ.  One of wide or escaped characters may take more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +71,9 @@ class Columns:
 def measure(hops: Iterable[Hop], look: Look) -> Columns:
     """The columns of a table of ``hops``."""
     known = list(hops)
-    device = max((width(place_of(hop, look.lang)[1]) for hop in known), default=0)
     figures = STEP + ARROW + BYTES + TTL + 2 + OWN_TIME + SUM
+    widest = max((width(place_of(hop, look.lang)[1]) for hop in known), default=0)
+    device = min(widest, max(_DEVICE, look.inside - figures - _SHORTEST_NAME - 2))
     longest = max((width(place_of(hop, look.lang)[0]) for hop in known), default=0)
     room = look.inside - figures - device - 2
     netns = max(_SHORTEST_NAME, min(longest, _LONGEST_NAME, room - (24 if look.roomy else 0)))

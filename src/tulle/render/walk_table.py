@@ -96,9 +96,14 @@ def _figures(hop: Hop, columns: Columns, look: Look) -> str:
     netns, device = place_of(hop, look.lang)
     place = f"{fit(netns, columns.netns)} {fit(device, columns.device)} "
     headers = hop.outer or hop.inner
-    length = right("·" if hop.len is None else str(hop.len), BYTES)
-    ttl = right("" if headers is None else str(headers.ttl), TTL)
-    return fit(hop.step, STEP) + place + _arrow(hop) + length + ttl + "  "
+    length = "·" if hop.len is None else str(hop.len)
+    ttl = "" if headers is None else str(headers.ttl)
+    return fit(hop.step, STEP) + place + _arrow(hop) + _cell(length, BYTES) + _cell(ttl, TTL) + "  "
+
+
+def _cell(number: str, columns: int) -> str:
+    """A number at the right end of its column; one that no packet has is cut."""
+    return fit(right(number, columns), columns)
 
 
 def _arrow(hop: Hop) -> str:
@@ -118,7 +123,7 @@ def _end(hop: Hop, leg: Leg | None) -> str:
     """The times; of a decision what it did to the TTL."""
     if leg is None:
         return next((change for change in hop.diff if change.startswith("ttl ")), "")
-    return right(leg_text(leg), OWN_TIME) + right(total_text(leg), SUM)
+    return _cell(leg_text(leg), OWN_TIME) + _cell(total_text(leg), SUM)
 
 
 def _ends(left: str, end: str, look: Look) -> str:

@@ -80,7 +80,11 @@ def wrap(text: str, columns: int) -> list[str]:
 
 
 def flow(pieces: Sequence[str], columns: int) -> list[str]:
-    """Lines of at most ``columns``, broken between ``pieces`` only, unless one alone is too long."""
+    """Lines of at most ``columns`` (one, when there is no room), broken between ``pieces`` unless one alone is too long.
+
+    A character that is wider than that, an escape in a narrow place, becomes an ellipsis.
+    """
+    columns = max(1, columns)
     lines: list[str] = []
     line = ""
     for piece in pieces:
@@ -91,9 +95,9 @@ def flow(pieces: Sequence[str], columns: int) -> list[str]:
             lines.append(line.rstrip(" "))
         line = piece.lstrip(" ")
         while width(line.rstrip(" ")) > columns:
-            head = _head(line, columns) or line[0]
-            lines.append(head)
-            line = line[len(head) :]
+            head = _head(line, columns)
+            lines.append(head or "…")
+            line = line[len(head) or 1 :]
     return [*lines, line.rstrip(" ")] if line.strip(" ") or not lines else lines
 
 

@@ -1,10 +1,13 @@
-"""Times of a walk as text: microseconds with one decimal, ties as "≤", never a made-up zero."""
+"""Times of a walk as text: microseconds, ties as "≤", never a made-up zero."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from tulle.render.walk_text import NO_BREAK
 from tulle.trace.journey import Hop
+
+_LONG_NS: Final = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,10 @@ def legs(hops: Sequence[Hop]) -> tuple[Leg, ...]:
 
 
 def microseconds(ns: int) -> str:
-    """``1.9``; below the last digit ``<0.1``."""
-    return "<0.1" if 0 <= ns < 50 else f"{ns / 1000:.1f}"
+    """``1.9``; below the last digit ``<0.1``; whole ones from a tenth of a second on: ``1000023``."""
+    if 0 <= ns < 50:
+        return "<0.1"
+    return f"{ns / 1000:.1f}" if abs(ns) < _LONG_NS else f"{ns / 1000:.0f}"
 
 
 def leg_text(leg: Leg) -> str:
