@@ -17,13 +17,14 @@ from typing import Final, Self
 from tulle.errors import StoreUnavailable
 
 IN_MODIFY: Final = 0x002
+IN_ATTRIB: Final = 0x004
 IN_MOVED: Final = 0x0C0
 IN_CREATE: Final = 0x100
 IN_DELETE: Final = 0x200
 IN_DELETE_SELF: Final = 0x400
 IN_MOVE_SELF: Final = 0x800
 IN_Q_OVERFLOW: Final = 0x4000
-WANTED: Final = IN_MODIFY | IN_MOVED | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF
+WANTED: Final = IN_MODIFY | IN_ATTRIB | IN_MOVED | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF
 ALWAYS: Final = IN_Q_OVERFLOW | IN_DELETE_SELF | IN_MOVE_SELF
 HEADER: Final = struct.Struct("iIII")  # wd, mask, cookie, length of the name; linux/inotify.h
 
@@ -56,12 +57,14 @@ class FileChanges:
         asyncio.get_running_loop().remove_reader(self._fd)
         os.close(self._fd)
 
-    async def wait(self, timeout_s: float) -> None:
-        """Return when the file changed since the last call, or after ``timeout_s``."""
+    async def wait(self, timeout_s: float) -> bool:
+        """True when the file changed since the last call, False after ``timeout_s``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
+        changed = self._changed.is_set()
         self._changed.clear()
+        return changed
 
     def _readable(self) -> None:
         with suppress(BlockingIOError):

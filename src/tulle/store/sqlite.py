@@ -40,6 +40,8 @@ SAFETY_S: Final = 5.0
 """How long a watcher waits at most before it looks by itself."""
 SETTLE_S: Final = 0.005
 """A watcher looks at most this often, so that a burst of writes is read in one go."""
+LATE_S: Final = 0.05
+"""A wake-up that shows nothing new is followed by another look: a hand with plain SQLite writes before it commits."""
 NS: Final = 1_000_000_000
 
 T = TypeVar("T")
@@ -84,7 +86,7 @@ class SqliteStore:
     async def watch(self) -> AsyncIterator[LeaseEvent]:
         seen = await self.snapshot()
         yield seen
-        cluster_id, revision = seen.cluster_id, seen.revision
+        cluster_id, revision, woken = seen.cluster_id, seen.revision, False
         with FileChanges(self._file.path) as changes:
             while True:  # look first, then wait: whatever was written before the watch stood is not missed
                 news = await self._run(partial(self._news, cluster_id, revision))
@@ -93,7 +95,8 @@ class SqliteStore:
                 cluster_id, revision = news.cluster_id, news.revision
                 if news.events:
                     await asyncio.sleep(SETTLE_S)
-                await changes.wait(news.pause_s)
+                too_early = woken and not news.events
+                woken = await changes.wait(min(LATE_S, news.pause_s) if too_early else news.pause_s)
 
     # -- Claims -----------------------------------------------------------------------
 

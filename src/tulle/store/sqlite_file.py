@@ -55,6 +55,7 @@ class SqliteFile:
             if rows.anything_due(db, self.now()):
                 with _transaction(db, "IMMEDIATE"):
                     rows.expire(db, self.now())
+                self._announce()
             with _transaction(db, "DEFERRED"):
                 yield db
 
@@ -66,6 +67,11 @@ class SqliteFile:
             with _transaction(db, "IMMEDIATE"):
                 rows.expire(db, self.now())
                 yield db
+            self._announce()
+
+    def _announce(self) -> None:
+        """Wake the watchers once more: the log is written before the change shows, and its index is mapped memory."""
+        os.utime(self.path)
 
     @contextmanager
     def _explained(self) -> Generator[None]:

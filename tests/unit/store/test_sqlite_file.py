@@ -241,6 +241,24 @@ def _no_room(path: Path) -> Generator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def test_watchers_are_woken_when_the_change_already_shows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write-ahead log is written before its index: who is woken by that alone may look too early."""
+    shown: list[int] = []
+
+    def noted(file: Path) -> None:
+        with raw(file) as other:
+            shown.append(other.execute("SELECT count(*) FROM lease").fetchone()[0])
+
+    async def story() -> None:
+        async with opened(path) as store:
+            await store.create(lease(1), DAY_S)
+            await store.create(lease(2), DAY_S)
+
+    monkeypatch.setattr(sqlite_file.os, "utime", noted)
+    asyncio.run(story())
+    assert shown == [1, 2]
+
+
 def test_a_lock_that_is_held_for_too_long_is_the_store_being_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
         async with opened(path) as store:
