@@ -80,7 +80,7 @@ def wrap(text: str, columns: int) -> list[str]:
 
 
 def flow(pieces: Sequence[str], columns: int) -> list[str]:
-    """Lines of at most ``columns`` (one, when there is no room), broken between ``pieces`` unless one alone is too long.
+    """Lines of at most ``columns`` (one, without room), broken between ``pieces`` unless one alone is too long.
 
     A character that is wider than that, an escape in a narrow place, becomes an ellipsis.
     """
