@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import struct
@@ -354,3 +355,22 @@ def test_a_socket_that_another_user_serves_gets_nothing(shim: Shim) -> None:
         done = shim.run("ADD")
     assert done.error == 11
     assert "another user" in done.answer["details"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_text_says_the_same_version_to_both(shim: Shim, seed: int) -> None:
+    chance = random.Random(seed)
+    whole = b'{"cniVersion":"0.4.0","a":[1,-2.5e+3,true,null,{"b":"\\u00e9x"}],"name":"n"}'
+    for _ in range(60):
+        text = bytearray(whole)
+        for _ in range(chance.randrange(4)):
+            place = chance.randrange(len(text))
+            match chance.randrange(3):
+                case 0:
+                    text[place] = chance.randrange(256)
+                case 1:
+                    del text[place : place + chance.randrange(6)]
+                case _:
+                    text[place:place] = bytes(chance.choices(b'{}[]",:\\0123456789eE.-+tfn \x00', k=3))
+        done = shim.execute({"CNI_COMMAND": "VERSION"}, stdin=bytes(text))
+        assert done.answer["cniVersion"] == specification.requested_version(bytes(text)), bytes(text)
