@@ -9,6 +9,7 @@ from hypothesis import settings
 NO_SKIPS = "--no-skips"
 
 settings.register_profile("ci", derandomize=True, max_examples=50, deadline=None, database=None)
+settings.register_profile("quick", derandomize=True, max_examples=10, deadline=None, database=None)
 settings.register_profile("deep", max_examples=5_000, deadline=None)
 settings.load_profile(os.environ.get("TULLE_PROPERTIES", "ci"))
 

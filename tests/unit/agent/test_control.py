@@ -149,6 +149,7 @@ def test_no_agent_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
         ask(tmp_path / "agent.sock", {"verb": "status"}, 1.0)
 
 
+@pytest.mark.slow
 def test_a_long_plugin_call_says_that_it_is_at_work(tmp_path: Path) -> None:
     async def slow(_: Mapping[str, str], __: bytes) -> tuple[int, bytes]:
         await asyncio.sleep(2.5 * BEAT_S)

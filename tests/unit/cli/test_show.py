@@ -39,6 +39,7 @@ def bare(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", recordings())
 def test_without_the_operating_system_every_form_is_drawn_to_the_same_bytes(name: str, tmp_path: Path) -> None:
     outputs = [word for form in ("svg", "html", "pcap") for word in (f"--{form}", str(tmp_path / form))]
@@ -48,6 +49,7 @@ def test_without_the_operating_system_every_form_is_drawn_to_the_same_bytes(name
         assert (tmp_path / form).read_bytes() == draw(recordings()[name], form)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_walk_reads_the_same_from_each_form(form: Form, tmp_path: Path) -> None:
     path = tmp_path / FORMS[form]

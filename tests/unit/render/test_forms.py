@@ -20,6 +20,7 @@ FORMS: tuple[Form, ...] = ("svg", "html", "pcap", "json")
 WHOLE: tuple[Form, ...] = ("html", "pcap", "json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", WHOLE)
 @pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
 def test_any_form_is_drawn_again_to_identical_bytes(journey: Journey, source: Form) -> None:
