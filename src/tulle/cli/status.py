@@ -41,13 +41,17 @@ def add_parser(subparsers: "Parsers") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit 0: all is as it should be; 1: degraded, or (plan) something would change."""
+    """Exit 0: all is as it should be; 1: degraded, or (plan) something would change.
+
+    A plan from scratch is no verdict on anything: 0.
+    """
     request: JsonObject = {"verb": args.verb}
     if args.verb == "plan":
         request["from_scratch"] = args.from_scratch
     answer = ask(_socket(args), request, timeout_s=10)
     print(json.dumps(answer, indent=2, ensure_ascii=False) if args.json else _text(args.verb, answer, args.lang))
-    return EXIT_YES if _healthy(args.verb, answer) else EXIT_NO
+    verdict = not request.get("from_scratch")
+    return EXIT_NO if verdict and not _healthy(args.verb, answer) else EXIT_YES
 
 
 def _socket(args: argparse.Namespace) -> Path:
