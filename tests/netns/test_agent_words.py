@@ -38,7 +38,8 @@ def columns(line: str) -> int:
 def test_the_status_of_a_healthy_node_is_a_few_lines(node: Node) -> None:
     shown = node.tulle("status")
     assert shown.returncode == 0
-    names = [line.split()[0] for line in shown.stdout.splitlines()]
+    facts = (line for line in shown.stdout.splitlines() if not line.startswith("   "))  # a long path goes on below
+    names = [line.split()[0] for line in facts]
     assert names == ["tulle:", "lease", "underlay", "backend", "store", "peers", "work"]
     assert "10.244.1.0/24, good for 23 h" in shown.stdout
     assert "eth0 192.168.64.11 mtu 1500" in shown.stdout
