@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
+from tests.kit.enter import enter
 from tulle.errors import KernelError
 from tulle.kernel import netns
 from tulle.kernel.netlink_socket import NetlinkSocket
@@ -149,12 +150,12 @@ class Place:
     def batch(self, tool: str, commands: str) -> None:
         text = "\n".join(line for line in commands.splitlines() if line)
         done = subprocess.run(
-            [tool, "-n", self.name, "-batch", "-"], check=False, input=text, capture_output=True, text=True
+            [*enter(self.name), tool, "-batch", "-"], check=False, input=text, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
 
     def json(self, tool: str, *words: str) -> list[Facts]:
-        done = subprocess.run([tool, "-n", self.name, "-d", "-j", *words], check=True, capture_output=True, text=True)
+        done = subprocess.run([*enter(self.name), tool, "-d", "-j", *words], check=True, capture_output=True, text=True)
         return json.loads(done.stdout or "[]")
 
     def index(self, name: str) -> IfIndex:

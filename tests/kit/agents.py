@@ -23,6 +23,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.kit.enter import enter
 from tests.kit.topology import Net
 from tulle.agent.control import AgentAnswer, ask
 from tulle.kernel.system import SystemClock
@@ -66,7 +67,7 @@ class Node:
     def command(self, *flags: str) -> list[str]:
         """The agent's command line in its namespace."""
         agent = [sys.executable, "-m", "tulle", "agent", "--root", str(self.root), "--store", self.store_url]
-        return ["ip", "netns", "exec", self.net.full(self.name), *agent, "--iface", "eth0", *flags]
+        return [*enter(self.net.full(self.name)), *agent, "--iface", "eth0", *flags]
 
     def start(self, *flags: str, before: Sequence[str] = ()) -> None:
         """Start the agent, without waiting for anything.  ``before``: words in front of its command (strace …)."""

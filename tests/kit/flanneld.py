@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.agents import until
+from tests.kit.enter import enter
 from tests.kit.topology import Net
 
 BINARY = os.environ.get("TULLE_FLANNELD") or shutil.which("flanneld") or shutil.which("flannel")
@@ -45,7 +46,7 @@ class Flanneld:
         assert BINARY is not None
         self.subnet_file.parent.mkdir(parents=True, exist_ok=True)
         before = self.log.count("Wrote subnet file")
-        command = ["ip", "netns", "exec", self.net.full(self.name), BINARY, "--etcd-endpoints", self.endpoint]
+        command = [*enter(self.net.full(self.name)), BINARY, "--etcd-endpoints", self.endpoint]
         command += ["--iface", "eth0", "--subnet-file", str(self.subnet_file), *flags]
         with (self.root / "flanneld.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -23,6 +23,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from tests.kit.enter import enter
 from tests.kit.shims import COMMANDS, NO_BINARY, Done, Shim
 from tulle.agent.control import ControlServer
 from tulle.cni.attach import PodNetwork
@@ -144,7 +145,7 @@ class PluginNode:
     def ip(self, words: str, pod: str | None = None) -> str:
         """``ip`` in the node, or in a pod."""
         name = self.netns.name if pod is None else pod
-        return subprocess.run(["ip", "-n", name, *words.split()], check=True, capture_output=True, text=True).stdout
+        return subprocess.run([*enter(name), "ip", *words.split()], check=True, capture_output=True, text=True).stdout
 
     def is_clean(self) -> bool:
         """No address, no record, no pair."""

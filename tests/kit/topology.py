@@ -7,6 +7,7 @@ Every namespace is called ``tullet-<random>-<name>`` and goes with the ``Net``; 
         net.ip("node1", "route del 10.244.2.0/24")
 """
 
+import json
 import secrets
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+from tests.kit.enter import enter
 
 MISSING = next((tool for tool in ("ip", "bridge") if shutil.which(tool) is None), None)
 """A tool that this kit needs and that is not installed."""
@@ -65,7 +68,7 @@ class Net:
 
     def run(self, name: str, *argv: str, check: bool = True) -> str:
         """A command inside a namespace; its output."""
-        command = ["ip", "netns", "exec", self.full(name), *argv]
+        command = [*enter(self.full(name)), *argv]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
@@ -73,11 +76,11 @@ class Net:
 
     def ip(self, name: str, *commands: str) -> None:
         """``ip`` commands in one namespace, one batch."""
-        self._batch(["ip", "-n", self.full(name), "-batch", "-"], commands)
+        self._batch([*enter(self.full(name)), "ip", "-batch", "-"], commands)
 
     def bridge(self, name: str, *commands: str) -> None:
         """``bridge`` commands in one namespace."""
-        self._batch(["bridge", "-n", self.full(name), "-batch", "-"], commands)
+        self._batch([*enter(self.full(name)), "bridge", "-batch", "-"], commands)
 
     def sysctl(self, name: str, key: str, value: str) -> None:
         self.run(name, "sh", "-c", f"echo {value} > /proc/sys/{key} 2>/dev/null || true")
@@ -93,7 +96,8 @@ class Net:
         self.ip(other_space, f"link set {other} up")
 
     def mac(self, name: str, device: str) -> str:
-        return self.run(name, "cat", f"/sys/class/net/{device}/address").strip()
+        shown = json.loads(self.run(name, "ip", "-j", "link", "show", "dev", device))
+        return str(shown[0]["address"])
 
     @staticmethod
     def _batch(argv: Sequence[str], commands: Sequence[str]) -> None:

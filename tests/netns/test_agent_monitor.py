@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from tests.kit.enter import enter
 from tests.kit.kernels import DEADLINE_S, NEEDS_ROOT, real_world
 from tulle.kernel.monitor import Monitor
 from tulle.kernel.netns import NETNS_FOLDER
@@ -39,4 +40,4 @@ def test_f32_after_an_overflow_everything_is_named_and_the_next_change_is_heard(
 
 
 def _ip(name: str, commands: str) -> None:
-    subprocess.run(["ip", "-n", name, "-batch", "-"], input=commands, text=True, check=True, capture_output=True)
+    subprocess.run([*enter(name), "ip", "-batch", "-"], input=commands, text=True, check=True, capture_output=True)

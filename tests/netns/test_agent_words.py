@@ -13,6 +13,7 @@ import pytest
 
 from tests.kit.agents import Cluster, Node, cluster, until
 from tests.kit.damage import picture
+from tests.kit.enter import enter
 from tests.kit.kernels import NEEDS_ROOT
 from tulle.agent.control import AgentAnswer, ask
 
@@ -91,7 +92,7 @@ def test_the_whole_state_as_text_makes_an_equal_node(site: Cluster, node: Node) 
     site.net.add(copy.name)
     site.net.veth((copy.name, "eth0"), ("switch", "portcopy"))
     copy.ip("addr add 192.168.64.11/24 dev eth0")
-    shell = ["ip", "netns", "exec", site.net.full(copy.name), "sh", "-e"]
+    shell = [*enter(site.net.full(copy.name)), "sh", "-e"]
     done = subprocess.run(shell, input=text, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert picture(copy) == picture(node)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.enter import enter
 from tulle.cni.attach import PodNetwork, host_device
 from tulle.cni.service import serving
 from tulle.kernel import netns
@@ -52,9 +53,7 @@ class Site:
 
 
 def sh(namespace: Path, *words: str) -> str:
-    return subprocess.run(
-        ["ip", "netns", "exec", namespace.name, *words], check=True, capture_output=True, text=True
-    ).stdout
+    return subprocess.run([*enter(namespace.name), *words], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture

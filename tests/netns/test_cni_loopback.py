@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit.enter import enter
 from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.shims import BINARY, NO_BINARY, Done, Shim
 from tulle.kernel import netns
@@ -40,7 +41,7 @@ def run(folder: Path, verb: str, netns_path: Path | str, **conf: Any) -> Done:
 
 def is_up(pod: Path) -> bool:
     shown = subprocess.run(
-        ["ip", "-n", pod.name, "-j", "link", "show", "lo"], check=True, capture_output=True, text=True
+        [*enter(pod.name), "ip", "-j", "link", "show", "lo"], check=True, capture_output=True, text=True
     ).stdout
     return "UP" in json.loads(shown)[0]["flags"]
 

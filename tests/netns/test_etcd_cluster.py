@@ -13,6 +13,7 @@ import pytest
 
 from tests.kit.agents import Cluster, Node, cluster, until
 from tests.kit.certificates import NEEDS_OPENSSL, Authority
+from tests.kit.enter import enter
 from tests.kit.etcd import NEEDS_ETCD, Etcd, etcd
 from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.stream import Stream, stream
@@ -76,7 +77,7 @@ class Site:
 def running(folder: Path) -> Generator[Site]:
     with cluster(folder, nodes=3, pods=True) as nodes:
         nodes.net.ip("switch", f"addr add {ADDRESS}/24 dev br0")
-        inside = ("ip", "netns", "exec", nodes.net.full("switch"))
+        inside = enter(nodes.net.full("switch"))
         with etcd(folder, host=ADDRESS, before=inside) as server:
             server.put("config", CONFIG)
             for node in nodes.nodes:
@@ -218,7 +219,7 @@ def test_agents_with_certificates_and_with_a_password_share_a_store_that_asks_fo
     files = ("--etcd-cafile", str(authority.ca), "--etcd-certfile", str(node.cert), "--etcd-keyfile", str(node.key))
     with cluster(tmp_path, nodes=2) as nodes:
         nodes.net.ip("switch", f"addr add {ADDRESS}/24 dev br0")
-        inside = ("ip", "netns", "exec", nodes.net.full("switch"))
+        inside = enter(nodes.net.full("switch"))
         with etcd(tmp_path, host=ADDRESS, scheme="https", before=inside, flags=flags, ctl_flags=ctl) as server:
             server.put("config", CONFIG)
             server.enable_users(password.read_text().strip())

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.kit.agents import Cluster, Node, cluster, until
+from tests.kit.enter import enter
 from tests.kit.etcd import NEEDS_ETCD, Etcd, etcd
 from tests.kit.flanneld import NEEDS_FLANNELD, Flanneld
 from tests.kit.kernels import NEEDS_ROOT
@@ -82,7 +83,7 @@ def mixed(folder: Path, *, ipv6: bool = False) -> Generator[Site]:
     with cluster(folder, nodes=2, pods=True, ipv6=ipv6) as nodes:
         nodes.net.ip("switch", f"addr add {ADDRESS}/24 dev br0")
         nodes.net.sysctl("node2", "net/ipv4/ip_forward", "1")  # flannel leaves that to the operator
-        with etcd(folder, host=ADDRESS, before=("ip", "netns", "exec", nodes.net.full("switch"))) as server:
+        with etcd(folder, host=ADDRESS, before=enter(nodes.net.full("switch"))) as server:
             server.put("config", DUAL if ipv6 else CONFIG)
             for node in nodes.nodes:
                 node.store_url = server.url

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.agents import QUIET_AUDIT, Cluster, Node, cluster, only, until
+from tests.kit.enter import enter
 from tests.kit.etcd import NEEDS_ETCD, etcd
 from tests.kit.flanneld import NEEDS_FLANNELD, Flanneld
 from tests.kit.kernels import NEEDS_ROOT
@@ -131,7 +132,7 @@ def test_a_plain_network_shared_with_the_real_flannel(tmp_path: Path) -> None:
     with cluster(tmp_path, pods=True) as site:
         site.net.ip("switch", "addr add 192.168.64.1/24 dev br0")
         site.net.sysctl("node2", "net/ipv4/ip_forward", "1")
-        inside = ("ip", "netns", "exec", site.net.full("switch"))
+        inside = enter(site.net.full("switch"))
         with etcd(tmp_path, host="192.168.64.1", before=inside) as server:
             server.put("config", shared)
             for node in site.nodes:

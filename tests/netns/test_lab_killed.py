@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.enter import enter
 from tests.kit.labs import NEEDS_ROOT, PATIENCE_S, STATE_FOLDER, LabCommand, a_lab, eventually
 from tulle.kernel.netns import create, delete
 from tulle.lab.processes import identify
@@ -44,7 +45,7 @@ def foreign(name: str) -> Generator[None]:
     file.write_bytes(state)
     for space in spaces:
         for words in (("flannel.1", "type", "bridge"), ("cbr0", "type", "bridge"), ("port1", "type", "dummy0")):
-            subprocess.run(["ip", "-n", space, "link", "add", *words], check=False, capture_output=True)
+            subprocess.run([*enter(space), "ip", "link", "add", *words], check=False, capture_output=True)
     before = [_links(space) for space in spaces]
     try:
         yield
@@ -61,7 +62,7 @@ def foreign(name: str) -> Generator[None]:
 
 
 def _links(space: str) -> str:
-    return subprocess.run(["ip", "-n", space, "-o", "link"], check=True, capture_output=True, text=True).stdout
+    return subprocess.run([*enter(space), "ip", "-o", "link"], check=True, capture_output=True, text=True).stdout
 
 
 def interrupt(lab: LabCommand, number: signal.Signals, after_s: float, verb: str, *words: str) -> None:

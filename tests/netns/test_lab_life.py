@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.enter import enter
 from tests.kit.labs import NEEDS_ROOT, LabCommand, a_lab, eventually
 from tulle.kernel.netns import create, delete, inside
 
@@ -26,8 +27,8 @@ def foreign(lab: LabCommand) -> Iterator[Path]:
     """Somebody else's namespace whose name looks like the lab's, with a bridge called as ours in it."""
     name = f"tulle-{lab.name}-extra"
     path = create(name)
-    subprocess.run(["ip", "-n", name, "link", "add", "cbr0", "type", "bridge"], check=True)
-    subprocess.run(["ip", "-n", name, "link", "add", "flannel.1", "type", "bridge"], check=True)
+    subprocess.run([*enter(name), "ip", "link", "add", "cbr0", "type", "bridge"], check=True)
+    subprocess.run([*enter(name), "ip", "link", "add", "flannel.1", "type", "bridge"], check=True)
     try:
         yield path
     finally:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit.enter import enter
 from tests.kit.labs import NEEDS_ROOT, PATIENCE_S, LabCommand, User, a_lab, environment, eventually
 from tests.kit.strace import MISSING, Listing, Told, read_listing, watching
 from tulle.errors import TulleError
@@ -166,7 +167,7 @@ def _knows(lab: LabCommand, node: str, subnet: str) -> bool:
 def _state(lab: LabCommand, node: str) -> str:
     """The overlay in a node's kernel, as its routes, neighbours and FDB entries."""
     space, found = lab.netns(node).name, ""
-    for command in (["ip", "-n", space, "route"], ["ip", "-n", space, "neigh"], ["bridge", "-n", space, "fdb"]):
+    for command in ([*enter(space), "ip", "route"], [*enter(space), "ip", "neigh"], [*enter(space), "bridge", "fdb"]):
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found += "".join(f"{line}\n" for line in done.stdout.splitlines() if "flannel" in line and "33:33" not in line)
     return found

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.kit.cluster import DUAL, DUAL_HOST, OWN, OWN_DUAL, dual_lease, intent, lease, snapshot
+from tests.kit.enter import enter
 from tests.kit.kernels import NEEDS_ROOT, World, real_world
 from tulle.agent.reconciler import Reconciler
 from tulle.kernel.system import SystemClock, SystemRandom
@@ -48,7 +49,7 @@ ACCEPTING = intent(
 
 def execute(world: World, text: str) -> None:
     """Run a plan's text in the world's namespace, as an operator would who pastes it."""
-    shell = ["ip", "netns", "exec", world.name, "sh", "-e"]
+    shell = [*enter(world.name), "sh", "-e"]
     done = subprocess.run(shell, input=text, text=True, capture_output=True, check=False, timeout=30)
     assert (done.returncode, done.stderr) == (0, ""), f"{done.stderr}\n{text}"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.enter import enter
 from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.labs import environment, processes
 from tests.kit.ordinary import MISSING as NO_ORDINARY_USER
@@ -117,7 +118,7 @@ def test_ascii_is_ascii(net: Net) -> None:
 
 
 def test_an_own_path_and_a_process_are_places_too(net: Net) -> None:
-    sleeper = subprocess.Popen(["ip", "netns", "exec", net.full("pod1"), "sleep", "60"])
+    sleeper = subprocess.Popen([*enter(net.full("pod1")), "sleep", "60"])
     try:
         until(lambda: in_netns(sleeper.pid, net.path("pod1").stat().st_ino))
         done = run(net, str(sleeper.pid), str(net.path("pod4")), "--json")

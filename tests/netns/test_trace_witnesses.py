@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from tests.kit.enter import enter
 from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.topology import MISSING, Net, two_nodes
 from tests.kit.tracing import hop_at, traced
@@ -27,7 +28,7 @@ LINE = re.compile(r"^(?P<time>\d+\.\d+) .*?length (?P<length>\d+): .*")
 @contextmanager
 def witness(net: Net, name: str, device: str) -> Generator[list[str]]:
     """``tcpdump`` on one device: its lines once the body is left, a request and a reply at least."""
-    command = ["ip", "netns", "exec", net.full(name), "tcpdump", "-i", device, "-l", "-n", "-e", "-tt"]
+    command = [*enter(net.full(name)), "tcpdump", "-i", device, "-l", "-n", "-e", "-tt"]
     command += ["--time-stamp-precision=nano", "--immediate-mode", "-Q", "inout", "icmp or udp port 8472"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
