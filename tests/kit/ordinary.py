@@ -24,7 +24,17 @@ FORBID = (
     'exec setpriv --inh-caps=-all --ambient-caps=-all --bounding-set=-all "$@"'
 )
 """Run in a user namespace with all its powers; what follows has none, and may make no further namespace."""
-MISSING = next((f"{tool}: not installed" for tool in ("setpriv", "unshare", "nsenter") if not shutil.which(tool)), None)
+
+
+def _missing() -> str | None:
+    for tool in ("setpriv", "unshare", "nsenter"):
+        if not shutil.which(tool):
+            return f"{tool}: not installed"
+    done = subprocess.run(["unshare", "--user", "true"], capture_output=True, check=False)
+    return None if done.returncode == 0 else "no user namespaces here: in a plain chroot the kernel refuses them"
+
+
+MISSING = _missing()
 """Why there is no ordinary user here; None when there is one."""
 
 

@@ -21,13 +21,13 @@ from tests.kit.ordinary import ordinary_user
 from tests.kit.topology import MISSING, Net, two_nodes
 from tests.kit.tracing import REQUEST
 from tulle.trace.json import decode_journey
+from tulle.trace.tracefs import open_tracefs
 
 pytestmark = [
     pytest.mark.skipif(NEEDS_ROOT is not None, reason=NEEDS_ROOT or ""),
     pytest.mark.skipif(MISSING is not None, reason=f"{MISSING} is not installed"),
 ]
 DEADLINE_S = 20.0
-INSTANCES = "mount -t tracefs none /sys/kernel/tracing && ls /sys/kernel/tracing/instances"
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,14 @@ def run(net: Net, source: str, target: str, *words: str, **settings: str) -> sub
 
 
 def instances() -> list[str]:
-    """Tracing instances of tulle's, seen by a mount that is not tulle's."""
-    seen = subprocess.run(["unshare", "-m", "sh", "-c", INSTANCES], capture_output=True, text=True, check=True)
-    return [name for name in seen.stdout.split() if name.startswith("tulle-")]
+    """Tracing instances of tulle's: of all mounts the same."""
+    top = open_tracefs()
+    folder = os.open("instances", os.O_RDONLY | os.O_DIRECTORY, dir_fd=top)
+    try:
+        return [name for name in os.listdir(folder) if name.startswith("tulle-")]
+    finally:
+        os.close(folder)
+        os.close(top)
 
 
 def namespaces(net: Net) -> list[str]:
@@ -179,8 +184,9 @@ def test_a_trace_that_is_ended_at_any_point_leaves_nothing(net: Net, number: sig
 
 def test_an_instance_whose_owner_and_guard_are_gone_is_removed_by_the_next_trace(net: Net) -> None:
     name = "tulle-0000000000ff"
-    make = f"mount -t tracefs none /sys/kernel/tracing && mkdir /sys/kernel/tracing/instances/{name}"
-    subprocess.run(["unshare", "-m", "sh", "-c", make], check=True)
+    top = open_tracefs()
+    os.mkdir(f"instances/{name}", dir_fd=top)
+    os.close(top)
     assert name in instances()
     assert run(net, "pod1", "pod4", "-q").returncode == 0
     assert name not in instances()

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from contextlib import suppress
 from typing import Final
 
 from grpclib.client import Channel, Stream
@@ -49,7 +50,10 @@ class EtcdChannel(Channel):
         """Whatever waits on it fails."""
         self.close()
         if self._transport is not None:
-            self._transport.abort()
+            with suppress(
+                AttributeError
+            ):  # before Python 3.11.4 a TLS transport that lost its connection has no protocol
+                self._transport.abort()
 
 
 async def exchange(channel: Channel, method: str, request: bytes, metadata: dict[str, str]) -> bytes | None:

@@ -42,7 +42,7 @@ class Instance:
         """Raises KernelError: no tracefs here, or not allowed."""
         self._stack = ExitStack()
         try:
-            self._top = _open_tracefs()
+            self._top = open_tracefs()
             self._stack.callback(os.close, self._top)
             remove_orphans(self._top)
             self.name, self._folder = _make(self._top)
@@ -170,7 +170,7 @@ def _wait_and_remove(gate: int, top: int, folder: int, name: str) -> NoReturn:
     os._exit(0)
 
 
-def _open_tracefs() -> int:
+def open_tracefs() -> int:
     """A descriptor of its root: mounted for us alone (Linux 5.2), else where it is mounted.  Raises OSError."""
     with suppress(OSError):
         return _private_mount()
