@@ -13,6 +13,7 @@ import pytest
 
 from tulle.errors import ConfigError, DecodeError
 from tulle.lab import folder as labs_folder
+from tulle.lab import folder
 from tulle.lab.folder import LabFolder, lab_folder
 from tulle.lab.processes import boot_id, end_all, identify, is_alive
 from tulle.lab.state import LabState, PodRecord, Process, decode_state, encode_state, planned
@@ -114,8 +115,10 @@ def test_an_ordinary_user_gets_a_private_folder() -> None:
         assert lab_folder({"XDG_RUNTIME_DIR": short}, uid).path == Path(f"/tmp/tulle-{uid}/lab")
 
 
-def test_root_has_its_labs_below_run() -> None:
-    assert lab_folder({"XDG_RUNTIME_DIR": "/run/user/0"}, 0) == LabFolder(Path("/run/tulle/lab"), rootless=False)
+def test_root_has_its_labs_below_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folder.ROOT_FOLDER == Path("/run/tulle/lab")
+    monkeypatch.setattr(folder, "ROOT_FOLDER", tmp_path / "tulle/lab")  # whose /run this is does not matter
+    assert lab_folder({"XDG_RUNTIME_DIR": "/run/user/0"}, 0) == LabFolder(tmp_path / "tulle/lab", rootless=False)
 
 
 def _planted_link(path: Path) -> None:
