@@ -13,7 +13,6 @@ import pytest
 
 from tulle.errors import ConfigError, DecodeError
 from tulle.lab import folder as labs_folder
-from tulle.lab import folder
 from tulle.lab.folder import LabFolder, lab_folder
 from tulle.lab.processes import boot_id, end_all, identify, is_alive
 from tulle.lab.state import LabState, PodRecord, Process, decode_state, encode_state, planned
@@ -116,8 +115,8 @@ def test_an_ordinary_user_gets_a_private_folder() -> None:
 
 
 def test_root_has_its_labs_below_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert folder.ROOT_FOLDER == Path("/run/tulle/lab")
-    monkeypatch.setattr(folder, "ROOT_FOLDER", tmp_path / "tulle/lab")  # whose /run this is does not matter
+    assert str(labs_folder.ROOT_FOLDER) == "/run/tulle/lab"
+    monkeypatch.setattr(labs_folder, "ROOT_FOLDER", tmp_path / "tulle/lab")  # whose /run this is does not matter
     assert lab_folder({"XDG_RUNTIME_DIR": "/run/user/0"}, 0) == LabFolder(tmp_path / "tulle/lab", rootless=False)
 
 
