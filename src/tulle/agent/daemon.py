@@ -6,7 +6,7 @@ data path stays up, the lease stays in the store until it expires or ``tulle lea
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from tulle.agent.control import ControlServer
@@ -14,12 +14,13 @@ from tulle.agent.desk import Desk
 from tulle.agent.node import Node
 from tulle.agent.notify import READY, notify
 from tulle.agent.options import AgentOptions
-from tulle.agent.start import jittered, take_place
+from tulle.agent.start import Rim, jittered, take_place
 from tulle.cni.service import serving
 from tulle.errors import StoreUnavailable
 from tulle.kernel.linux import LinuxKernel
-from tulle.kernel.system import SystemClock, check_privileges, keep_collector_short
+from tulle.kernel.system import SystemClock, SystemFiles, SystemRandom, check_privileges, keep_collector_short
 from tulle.model.state import Scope
+from tulle.store.open import open_store
 
 
 async def run_agent(options: AgentOptions) -> None:
@@ -36,15 +37,23 @@ async def run_agent(options: AgentOptions) -> None:
         kernel = LinuxKernel.open()
         stack.callback(kernel.close)
         await stack.enter_async_context(_control_server(options, desk))
-        changes = kernel.changes()  # before the first look at the host: nothing falls between
-        node = await take_place(options, kernel, clock, desk, stack)
-        desk.open(node)
-        notify(os.environ, READY)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_follow_leases(node), name="follow leases")
-            tasks.create_task(_follow_kernel(node, changes), name="follow the kernel")
-            tasks.create_task(node.keeper.run(), name="keep own lease")
-            tasks.create_task(node.reconciler.run(), name="reconcile")
+        store = open_store(options.store_url, clock, options.etcd)
+        stack.push_async_callback(store.close)
+        rim = Rim(kernel=kernel, store=store, clock=clock, random=SystemRandom(), files=SystemFiles())
+        await be_a_node(options, rim, desk, lambda: notify(os.environ, READY))
+
+
+async def be_a_node(options: AgentOptions, rim: Rim, desk: Desk, on_place: Callable[[], None]) -> None:
+    """Take a place in the network, say so by ``on_place``, and keep it until cancelled.  Raises as ``run_agent``."""
+    changes = rim.kernel.changes()  # before the first look at the host: nothing falls between
+    node = await take_place(options, rim, desk)
+    desk.open(node)
+    on_place()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_follow_leases(node), name="follow leases")
+        tasks.create_task(_follow_kernel(node, changes), name="follow the kernel")
+        tasks.create_task(node.keeper.run(), name="keep own lease")
+        tasks.create_task(node.reconciler.run(), name="reconcile")
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ right ends the start with one line.
 
 import logging
 import os
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,7 +17,7 @@ from tulle.agent.options import AgentOptions
 from tulle.agent.reconciler import Reconciler, observe_host
 from tulle.errors import DecodeError, StoreUnavailable
 from tulle.kernel.port import Kernel
-from tulle.kernel.system import SystemFiles, SystemRandom, settle_memory
+from tulle.kernel.system import settle_memory
 from tulle.model.lease import Lease
 from tulle.model.network import Host, NetworkConfig, Vxlan
 from tulle.model.state import KernelState
@@ -27,8 +26,7 @@ from tulle.plan.intent import Intent
 from tulle.plan.underlay import UnderlayWish, connected_prefixes
 from tulle.plan.vxlan import choose_mac
 from tulle.seams import Clock, Files, Random
-from tulle.store.open import open_store
-from tulle.store.ports import Directory
+from tulle.store.ports import Directory, Store
 from tulle.wire.subnet_env import SubnetEnv, parse_subnet_env
 
 log = logging.getLogger(__name__)
@@ -36,14 +34,20 @@ log = logging.getLogger(__name__)
 STORE_RETRY_LIMIT_S: Final = 5.0
 
 
-async def take_place(options: AgentOptions, kernel: Kernel, clock: Clock, desk: Desk, stack: AsyncExitStack) -> Node:
-    """Everything up to the first pass; what has to be closed goes on ``stack``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rim:
+    """All that an agent touches of the world: the real things, or a simulation's."""
 
-    Raises ConfigError, LeaseConflict (another node has our public address).
-    """
-    random, files = SystemRandom(), SystemFiles()
-    store = open_store(options.store_url, clock, options.etcd)
-    stack.push_async_callback(store.close)
+    kernel: Kernel
+    store: Store
+    clock: Clock
+    random: Random
+    files: Files
+
+
+async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
+    """Everything up to the first pass.  Raises ConfigError, LeaseConflict (another node has our public address)."""
+    kernel, store, clock, random, files = rim.kernel, rim.store, rim.clock, rim.random, rim.files
     patience = Patience(clock, random, desk)
     config = await _network_config(store, patience)
     wish = UnderlayWish(

@@ -14,11 +14,10 @@ from typing import Final
 from tulle.errors import LeaseConflict, LeaseLost, StoreUnavailable
 from tulle.model.lease import Lease, LeaseEvent, LeaseKey, Snapshot, Undecodable
 from tulle.model.network import NetworkConfig
-from tulle.seams import Clock
+from tulle.seams import Clock, Random
 from tulle.store import etcd_changes as changes
-from tulle.store.etcd_address import EtcdAddress
 from tulle.store.etcd_changes import Writing
-from tulle.store.etcd_client import EtcdClient, understood
+from tulle.store.etcd_client import EtcdCalls, understood
 from tulle.store.etcd_layout import Layout
 from tulle.store.etcd_read import LeaseReader
 from tulle.store.etcd_watch import Follower
@@ -61,10 +60,9 @@ class EtcdStore:
     for each request: etcd is away, has no leader, refuses us, or answers nonsense.
     """
 
-    def __init__(self, address: EtcdAddress, clock: Clock) -> None:
-        self._clock = clock
-        self._layout = Layout(address.prefix)
-        self._client = EtcdClient(address)
+    def __init__(self, client: EtcdCalls, prefix: str, clock: Clock, random: Random) -> None:
+        self._client, self._clock, self._random = client, clock, random
+        self._layout = Layout(prefix)
         self._reader = LeaseReader(self._client, self._layout, clock)
         self._granted: dict[LeaseKey, int] = {}
 
@@ -83,7 +81,7 @@ class EtcdStore:
         return snapshot
 
     def watch(self) -> AsyncIterator[LeaseEvent]:
-        return Follower(self._client, self._reader, self._layout, self._clock).watch()
+        return Follower(self._client, self._reader, self._layout, self._clock, self._random).watch()
 
     # -- Claims -----------------------------------------------------------------------
 

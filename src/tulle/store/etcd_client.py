@@ -8,8 +8,8 @@ can only wait for it to end; those errors are told apart that a caller can do so
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Final, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Final, Protocol, TypeVar
 
 from grpclib.client import Channel
 from grpclib.const import Cardinality, Status
@@ -50,6 +50,38 @@ class Unanswered(StoreUnavailable):
     """A member was asked, and nobody knows whether it did it."""
 
 
+class Messages(Protocol):
+    """A stream's two directions."""
+
+    async def send_message(self, message: bytes) -> None: ...
+
+    async def recv_message(self) -> bytes | None:
+        """The next one; None: the member ended the stream."""
+        ...
+
+
+class EtcdCalls(Protocol):
+    """What the store asks of a cluster.  ``EtcdClient`` is the real one; a simulation hands in its own."""
+
+    @property
+    def member(self) -> str:
+        """The member that is asked now, for messages."""
+        ...
+
+    @property
+    def connections(self) -> int:
+        """How many connections there have been; grows when a lost one is made anew."""
+        ...
+
+    async def call(self, method: str, request: bytes, *, repeatable: bool = False) -> bytes: ...
+
+    def stream(self, method: str) -> AbstractAsyncContextManager[Messages]: ...
+
+    def forget_token(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class EtcdClient:
     """Calls and streams on one member of the cluster, until it fails.  Made without I/O; ``close`` when done."""
 
@@ -59,7 +91,6 @@ class EtcdClient:
         self._channel: EtcdChannel | None = None
         self._connection: object = None
         self.connections = 0
-        """How many connections there have been; grows when a lost one is made anew."""
         self._token: str | None = None
         self._logging_in = asyncio.Lock()
         self._files_were_read = False

@@ -8,7 +8,7 @@ from typing import Final
 from tulle.errors import DecodeError
 from tulle.model.lease import Lease, LeaseKey, Snapshot, Undecodable
 from tulle.seams import Clock
-from tulle.store.etcd_client import EtcdClient, HistoryGone, understood
+from tulle.store.etcd_client import EtcdCalls, HistoryGone, understood
 from tulle.store.etcd_layout import Judge, Layout, after, expired_lately
 from tulle.wire.etcd import RANGE, Found, Header, KeyValue, decode_found, range_request
 
@@ -44,7 +44,7 @@ class Position:
 class LeaseReader:
     """Reads the leases below one prefix."""
 
-    def __init__(self, client: EtcdClient, layout: Layout, clock: Clock) -> None:
+    def __init__(self, client: EtcdCalls, layout: Layout, clock: Clock) -> None:
         self._client, self._layout, self._clock = client, layout, clock
         self._judge = Judge(layout)
 

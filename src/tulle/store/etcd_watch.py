@@ -7,7 +7,6 @@ catch-up it is already the newest.
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -16,9 +15,9 @@ from typing import Final
 
 from tulle.errors import StoreUnavailable
 from tulle.model.lease import Departure, Garbled, Gone, Lease, LeaseEvent, LeaseKey, Put, Snapshot, Undecodable
-from tulle.seams import Clock
-from tulle.store.etcd_channel import ANSWER_S, BytesStream
-from tulle.store.etcd_client import EtcdClient, HistoryGone, understood, within
+from tulle.seams import Clock, Random
+from tulle.store.etcd_channel import ANSWER_S
+from tulle.store.etcd_client import EtcdCalls, HistoryGone, Messages, understood, within
 from tulle.store.etcd_layout import Layout, after
 from tulle.store.etcd_read import LeaseReader, Mark, Position
 from tulle.wire.etcd import (
@@ -58,8 +57,9 @@ class Step:
 class Follower:
     """Follows the leases below one prefix."""
 
-    def __init__(self, client: EtcdClient, reader: LeaseReader, layout: Layout, clock: Clock) -> None:
-        self._client, self._reader, self._layout, self._clock = client, reader, layout, clock
+    def __init__(self, client: EtcdCalls, reader: LeaseReader, layout: Layout, clock: Clock, random: Random) -> None:
+        self._client, self._reader, self._layout = client, reader, layout
+        self._clock, self._random = clock, random
         self._fruitless = 0
 
     async def watch(self) -> AsyncGenerator[LeaseEvent]:
@@ -98,7 +98,7 @@ class Follower:
                 if now_ns >= give_up_ns:
                     raise
             resuming = True
-            await self._clock.sleep(pause_s * (0.5 + secrets.randbelow(1000) / 1000))  # nodes must not come in step
+            await self._clock.sleep(pause_s * (0.5 + self._random.below(1000) / 1000))  # nodes must not come in step
             pause_s = min(PAUSE_LIMIT_S, pause_s * 2)
 
     # -- one stream ---------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Follower:
                     raise StoreUnavailable(f"{self._client.member}: watch refused: {ascii(told.reason)[1:-1]}")
                 yield told
 
-    async def _next(self, stream: BytesStream) -> bytes:
+    async def _next(self, stream: Messages) -> bytes:
         """The next message; a long silence is broken by a question, and a second one is the end."""
         receiving = asyncio.ensure_future(stream.recv_message())
         try:

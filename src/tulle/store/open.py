@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from tulle.errors import ConfigError
+from tulle.kernel.system import SystemRandom
 from tulle.seams import Clock
 from tulle.store.etcd_address import ANONYMOUS, FORM, EtcdAccess, parse_etcd_url
 from tulle.store.ports import Store
@@ -23,8 +24,10 @@ def open_store(url: str, clock: Clock, access: EtcdAccess = ANONYMOUS) -> Store:
             return SqliteStore(_sqlite_path(url), clock)
         case "etcd" | "etcds":
             from tulle.store.etcd import EtcdStore
+            from tulle.store.etcd_client import EtcdClient
 
-            return EtcdStore(parse_etcd_url(url, access), clock)
+            address = parse_etcd_url(url, access)
+            return EtcdStore(EtcdClient(address), address.prefix, clock, SystemRandom())
         case scheme:  # only the scheme is shown: the rest may hold a password
             raise ConfigError(f"--store {ascii(scheme)[:40]}", "no such kind of store", f"one of {', '.join(SCHEMES)}")
 
