@@ -30,7 +30,7 @@ FACTS = {
     "nodes",
     "pods",
 }
-NODE_FACTS = {"name", "address", "address6", "subnet", "subnet6", "netns", "root", "agent_pid", "pods"}
+NODE_FACTS = {"name", "address", "address6", "subnet", "subnet6", "netns", "root", "agent_pid", "agent_paused", "pods"}
 POD_FACTS = {"name", "node", "netns", "container_id", "addresses"}
 
 

@@ -193,3 +193,28 @@ def _ttl(lab: LabCommand, source: str, target: str, address: str) -> int:
         sender.sendto(b"how far?", receiver.getsockname())
         _, ancillary, _, _ = receiver.recvmsg(64, 64)
         return int.from_bytes(next(data for _, kind, data in ancillary if kind == IP_TTL), sys.byteorder)
+
+
+def test_a_paused_agent_repairs_nothing_until_it_is_resumed(lab: LabCommand) -> None:
+    lab.must("up", "--pods", "1")
+    assert lab.must("pause", "node1") == "the agent of node1 is paused\n"
+    assert lab.must("pause", "node1") == "the agent of node1 was paused already\n"
+    assert [node["agent_paused"] for node in lab.listed()["nodes"]] == [True, False]
+    lab.inside("node1", "ip", "route", "delete", "10.244.2.0/24")
+    assert lab.run("ping", "-c", "1", "-W", "0.2", "pod1", "pod2").returncode == 1
+    assert "10.244.2.0/24" not in lab.inside("node1", "ip", "route")
+    assert lab.must("resume", "node1") == "the agent of node1 goes on\n"
+    eventually(lambda: lab.run("ping", "-c", "1", "pod1", "pod2").returncode == 0)
+    assert lab.must("resume", "node1") == "the agent of node1 was not paused\n"
+    refused = lab.run("pause", "node7")
+    assert (refused.returncode, refused.stderr.splitlines()) == (
+        2,
+        [f"tulle: node node7: lab {lab.name} has no such node: it has node1, node2"],
+    )
+
+
+def test_down_takes_a_paused_agent_with_it(lab: LabCommand) -> None:
+    lab.must("up", "--pods", "0")
+    lab.must("pause", "node2")
+    lab.must("down")
+    assert lab.leftovers() == []

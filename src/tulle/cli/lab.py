@@ -32,6 +32,7 @@ def add_parser(subparsers: "Parsers") -> None:
     _add_check(verbs)
     _add_inside(verbs)
     _add_node(verbs)
+    _add_pause(verbs)
     down = _verb(verbs, "down", lab_life.down, "remove a lab, also a half-made one; nothing else is touched")
     down.add_argument("--all", action="store_true", help="every lab of this user")
 
@@ -93,6 +94,13 @@ def _add_node(verbs: "Parsers") -> None:
             node.add_argument("--pods", metavar="M", type=_count, default=2, help="pods on it (default: 2)")
         else:
             node.add_argument("node", metavar="NODE", help="its name")
+
+
+def _add_pause(verbs: "Parsers") -> None:
+    pausing = _verb(verbs, "pause", lab_life.pause, "hold a node's agent where it is: nothing is repaired meanwhile")
+    resuming = _verb(verbs, "resume", lab_life.resume, "let a paused agent go on: it repairs what it finds")
+    for parser in (pausing, resuming):
+        parser.add_argument("node", metavar="NODE", help="its name")
 
 
 def _verb(

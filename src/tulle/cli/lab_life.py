@@ -1,4 +1,4 @@
-"""The verbs that make and remove labs: ``up``, ``down``, ``ls``, ``add node``, ``remove node``.
+"""The verbs of a lab's life: ``up``, ``down``, ``ls``, ``add node``, ``remove node``, ``pause``, ``resume``.
 
 Imports what is heavy where it is used: what is wrong on the command line is said at once.
 """
@@ -30,6 +30,10 @@ WORDS: Final = {
     "no labs": ("there was no lab", "没有实验"),
     "added": ("{} is up: {}", "{} 已启动：{}"),
     "removed": ("{} is gone", "{} 已删除"),
+    "paused": ("the agent of {} is paused", "{} 的代理已暂停"),
+    "was paused": ("the agent of {} was paused already", "{} 的代理原本就已暂停"),
+    "resumed": ("the agent of {} goes on", "{} 的代理已恢复运行"),
+    "was running": ("the agent of {} was not paused", "{} 的代理并未暂停"),
 }
 FILE_LIMIT: Final = 1 << 20
 
@@ -89,6 +93,24 @@ def remove(args: argparse.Namespace) -> int:
     name = _chosen(args)
     node = remove_node(_folder(), name, args.node)
     return _changed(args, name, _say(args, "removed").format(node.name))
+
+
+def pause(args: argparse.Namespace) -> int:
+    """Hold a node's agent; that it is held already is no fault."""
+    from tulle.lab.runtime import pause_agent
+
+    name = _chosen(args)
+    word = "paused" if pause_agent(_folder(), name, args.node) else "was paused"
+    return _changed(args, name, _say(args, word).format(args.node))
+
+
+def resume(args: argparse.Namespace) -> int:
+    """Let a held agent go on; that it was not held is no fault."""
+    from tulle.lab.runtime import resume_agent
+
+    name = _chosen(args)
+    word = "resumed" if resume_agent(_folder(), name, args.node) else "was running"
+    return _changed(args, name, _say(args, word).format(args.node))
 
 
 def ls(args: argparse.Namespace) -> int:

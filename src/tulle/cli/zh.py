@@ -104,6 +104,8 @@ HELP: Final[Mapping[str, str]] = {
     "a shell in a node or pod": "在节点或 Pod 中打开 shell",
     "add a node to a running lab": "给运行中的实验增加一个节点",
     "take a node out of a running lab": "从运行中的实验移除一个节点",
+    "hold a node's agent where it is: nothing is repaired meanwhile": "暂停某个节点的代理：期间不做任何修复",
+    "let a paused agent go on: it repairs what it finds": "让已暂停的代理继续运行：它会修复所发现的问题",
     "remove a lab, also a half-made one; nothing else is touched": "删除一个实验（未完成的也可以）；不触碰其他任何东西",
     "names, networks and checks of the lab; flags win over it": "实验的名称、网络与验证项；命令行选项优先于它",
     "nodes (default: 2)": "节点数（默认 2）",

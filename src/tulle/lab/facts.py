@@ -3,14 +3,14 @@
 from typing import Any
 
 from tulle.lab.folder import LabFolder
-from tulle.lab.processes import is_alive
+from tulle.lab.processes import is_alive, is_held
 from tulle.lab.state import SCHEMA, LabState, namespace_name
 
 JsonObject = dict[str, Any]
 
 
 def lab_json(folder: LabFolder, state: LabState) -> JsonObject:
-    """One lab; ``agent_pid`` is None where no agent lives."""
+    """One lab; ``agent_pid`` is None where no agent lives, ``agent_paused`` True where one is held."""
     settings = state.settings
     return {
         "schema": SCHEMA,
@@ -51,5 +51,6 @@ def _node(folder: LabFolder, state: LabState, number: int) -> JsonObject:
         "netns": str(folder.netns(state.name) / namespace_name(state.name, node.name)),
         "root": str(folder.node_root(state.name, node.name)),
         "agent_pid": agent.pid if agent is not None and is_alive(agent) else None,
+        "agent_paused": agent is not None and is_held(agent),
         "pods": [pod.name for pod in state.pods if pod.node == node.name],
     }

@@ -1,4 +1,4 @@
-"""Processes that outlive the command which started them: recognised by number *and* start time, ended politely.
+"""Processes that outlive the command which started them: known by number *and* start time, held, ended politely.
 
 A number alone may belong to somebody else by now; a pidfd, checked against the start time after
 it was opened, cannot.
@@ -17,6 +17,8 @@ from tulle.lab.state import Process
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 POLITE: Final = (signal.SIGINT, signal.SIGTERM)
+HOLDING_S: Final = 5.0
+"""For a process that is told to stop to come out of whatever it asked the kernel."""
 
 
 def boot_id() -> str:
@@ -36,6 +38,32 @@ def identify(pid: int) -> Process | None:
 def is_alive(process: Process) -> bool:
     """Is it still there, and still the same?"""
     return identify(process.pid) == process
+
+
+def is_held(process: Process) -> bool:
+    """Was it stopped by a signal, whole?  Its threads stop one by one.  Source: proc(5), state T."""
+    try:
+        states = [
+            file.read_text().rpartition(")")[2].split()[0] for file in Path(f"/proc/{process.pid}/task").glob("*/stat")
+        ]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(states) and set(states) == {"T"} and is_alive(process)
+
+
+def hold(process: Process) -> bool:
+    """Stop it where it is, and return once it does nothing more; False: it was held, or is gone."""
+    if is_held(process) or not _tell(process, signal.SIGSTOP):
+        return False
+    deadline = time.monotonic() + HOLDING_S
+    while not is_held(process) and time.monotonic() < deadline:
+        time.sleep(0.001)  # only a parent is told that a process has stopped
+    return True
+
+
+def let_go(process: Process) -> bool:
+    """Let a held process go on; False: it was not held, or is gone."""
+    return is_held(process) and _tell(process, signal.SIGCONT)
 
 
 @contextmanager
@@ -67,6 +95,7 @@ def end_all(processes: Iterable[Process], grace_s: float) -> tuple[Process, ...]
     handles = {fd: process for process in processes if (fd := _open(process)) is not None}
     try:
         _signal(handles, signal.SIGTERM)
+        _signal(handles, signal.SIGCONT)  # one that is held hears nothing before it may go on
         stubborn = _ended(set(handles), grace_s)
         _signal(stubborn, signal.SIGKILL)
         _ended(stubborn, 5.0)
@@ -74,6 +103,18 @@ def end_all(processes: Iterable[Process], grace_s: float) -> tuple[Process, ...]
     finally:
         for fd in handles:
             os.close(fd)
+
+
+def _tell(process: Process, number: signal.Signals) -> bool:
+    """Send one signal to exactly this process; False: it is gone."""
+    fd = _open(process)
+    if fd is None:
+        return False
+    try:
+        _signal([fd], number)
+    finally:
+        os.close(fd)
+    return True
 
 
 def _open(process: Process) -> int | None:

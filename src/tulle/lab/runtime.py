@@ -1,4 +1,4 @@
-"""A lab's life: up, a node more, a node less, down.
+"""A lab's life: up, a node more, a node less, an agent held and let go, down.
 
 The lab makes namespaces and the underlay, and starts what a node has anyway: its agent, and a
 runtime that executes the plugin.  Everything in a node's kernel beyond ``eth0`` is theirs.
@@ -17,10 +17,10 @@ from tulle.lab import leases, wires
 from tulle.lab.agents import Serve
 from tulle.lab.folder import LabFolder
 from tulle.lab.inhabit import inhabit
-from tulle.lab.processes import boot_id, end_all
+from tulle.lab.processes import boot_id, end_all, hold, is_alive, let_go
 from tulle.lab.rootless import start_holder
 from tulle.lab.site import Lab
-from tulle.lab.state import LabState, namespace_name, planned
+from tulle.lab.state import LabState, Process, namespace_name, planned
 from tulle.lab.topology import LabNode, Topology
 
 GRACE_S: Final = 3.0
@@ -88,6 +88,19 @@ def remove_node(folder: LabFolder, name: str, node_name: str) -> LabNode:
         return node
 
 
+def pause_agent(folder: LabFolder, name: str, node_name: str) -> bool:
+    """Hold a node's agent where it is; False: it was held already.
+
+    Its kernel stays as it is, and nobody repairs it.  Raises ConfigError: no such node, or no agent lives there.
+    """
+    return hold(_agent(folder, name, node_name))
+
+
+def resume_agent(folder: LabFolder, name: str, node_name: str) -> bool:
+    """Let a held agent go on; False: it was not held.  Raises ConfigError as ``pause_agent`` does."""
+    return let_go(_agent(folder, name, node_name))
+
+
 def tear_down(lab: Lab) -> None:
     """Remove everything that the state lists; the state itself last."""
     state = lab.state
@@ -132,6 +145,14 @@ def _remove(lab: Lab, node: LabNode) -> None:
 async def _withdraw(lab: Lab, node: LabNode) -> None:
     await leases.forget(lab, node)
     await wires.disconnect(lab, node)
+
+
+def _agent(folder: LabFolder, name: str, node_name: str) -> Process:
+    state = _running(folder, name).state
+    agent = state.agents.get(state.node(node_name).name)
+    if agent is None or not is_alive(agent):
+        raise ConfigError(f"agent of {node_name}", "does not run", "'tulle lab down' and 'tulle lab up' start another")
+    return agent
 
 
 def _running(folder: LabFolder, name: str) -> Lab:

@@ -22,6 +22,7 @@ WORDS: Final = {
     "ready": ("ready", "就绪"),
     "half": ("not finished: 'tulle lab down --name {}' removes it", "未完成：用 tulle lab down --name {} 删除"),
     "no agent": ("no agent", "代理未运行"),
+    "paused": ("agent paused", "代理已暂停"),
     "none": ("no lab: make one with 'tulle lab up'", "没有实验：用 tulle lab up 创建"),
     "node": ("1 node", "1 个节点"),
     "nodes": ("{} nodes", "{} 个节点"),
@@ -92,7 +93,7 @@ def _box(node: JsonObject, lab: JsonObject, lang: str) -> list[str]:
     """A node as a box of equally wide lines; the last one carries its wire."""
     pods = [_pod(pod) for pod in _pods(node, lab)]
     stack = _stack(node, lab, lang, bool(pods))
-    title = f" {node['name']} " + ("" if node["agent_pid"] else f"({say('no agent', lang)}) ")
+    title = " ".join(["", node["name"], *_unwell(node, lang), ""])
     rows = _beside(pods)
     inner = _odd(max(width(title) + 2, *(width(row) + 2 for row in (*rows, *stack))))
     if rows:
@@ -101,6 +102,13 @@ def _box(node: JsonObject, lab: JsonObject, lang: str) -> list[str]:
     lines = [*rows, *(_on_wire(line, inner) for line in stack)]
     half = "─" * (inner // 2)
     return [f"┌{_centred(title, inner, '─')}┐", *(f"│{line}│" for line in lines), f"└{half}┬{half}┘"]
+
+
+def _unwell(node: JsonObject, lang: str) -> list[str]:
+    """Why nobody looks after the node, where that is so."""
+    if not node["agent_pid"]:
+        return [f"({say('no agent', lang)})"]
+    return [f"({say('paused', lang)})"] if node["agent_paused"] else []
 
 
 def _pod(pod: JsonObject) -> list[str]:
@@ -234,7 +242,7 @@ def _table(lab: JsonObject, lang: str, columns: int) -> Iterable[str]:
 
 
 def _cells(node: JsonObject, lab: JsonObject, lang: str) -> list[list[str]]:
-    name = [node["name"], *([] if node["agent_pid"] else [f"({say('no agent', lang)})"])]
+    name = [node["name"], *_unwell(node, lang)]
     addresses = [node["address"], *_given(node["address6"])]
     pods = [
         " ".join([pod["name"], *(address.partition("/")[0] for address in pod["addresses"])])

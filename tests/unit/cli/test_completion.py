@@ -32,7 +32,7 @@ def test_every_command_of_the_table_is_in_the_grammar() -> None:
     ("words", "offered"),
     [
         pytest.param(("tulle", "st"), {"status"}, id="a command"),
-        pytest.param(("tulle", "lab", "re"), {"remove"}, id="a command of a command"),
+        pytest.param(("tulle", "lab", "re"), {"remove", "resume"}, id="a command of a command"),
         pytest.param(("tulle", "lab", "remove", ""), {"node", "-h", "--help"}, id="a third level"),
         pytest.param(("tulle", "lab", "up", "--un"), {"--underlay"}, id="a flag"),
         pytest.param(("tulle", "lab", "up", "--nodes", "3", "--po"), {"--pods"}, id="a flag after another's value"),

@@ -144,6 +144,13 @@ def test_a_node_without_its_agent_says_so(columns: int) -> None:
     assert format_lab(facts(agents=False), "en", columns).count("(no agent)") == 2
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_node_whose_agent_is_held_says_so(columns: int) -> None:
+    lab = facts()
+    lab["nodes"][1]["agent_paused"] = True
+    assert format_lab(lab, "en", columns).count("node2 (agent paused)" if columns == 80 else "(agent paused)") == 1
+
+
 def test_labs_are_listed_with_what_is_wrong_with_them() -> None:
     labs = [facts(Wishes(nodes=1, pods=1)), facts(Wishes(name="shop"), ready=False)]
     text = format_labs(labs, "en", 80)
