@@ -23,8 +23,10 @@ FACTS = {
     "mtu",
     "network",
     "network6",
+    "backend",
     "vni",
     "port",
+    "outside",
 } | {
     "store",
     "nodes",

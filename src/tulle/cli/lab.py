@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from tulle.cli import inside, lab_check, lab_life
-from tulle.lab.topology import UNDERLAYS
+from tulle.lab.topology import BACKENDS, UNDERLAYS
 
 if TYPE_CHECKING:
     Parsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # argparse's name
@@ -47,7 +47,11 @@ def _add_up(verbs: "Parsers") -> None:
     up.add_argument(
         "--underlay", choices=UNDERLAYS, help="one segment, or a router between the nodes (default: switch)"
     )
+    up.add_argument("--backend", choices=BACKENDS, help="a tunnel between the nodes, or plain routes (default: vxlan)")
     up.add_argument("--ipv6", action="store_true", default=None, help="IPv4 and IPv6 (dual stack)")
+    up.add_argument(
+        "--outside", action="store_true", default=None, help="a host on the underlay that is no part of the cluster"
+    )
     _drawn(up)
     up.add_argument("-q", "--quiet", action="store_true", help="print nothing when it works")
 
@@ -78,7 +82,7 @@ def _add_inside(verbs: "Parsers") -> None:
     execute = _verb(verbs, "exec", inside.execute, "run a command in a node or pod", facts=False)
     shell = _verb(verbs, "sh", inside.shell, "a shell in a node or pod", facts=False)
     for parser in (execute, shell):
-        parser.add_argument("place", metavar="NAME", help="a node, a pod, or the underlay (switch, router)")
+        parser.add_argument("place", metavar="NAME", help="a node, a pod, outside, or the underlay (switch, router)")
     execute.add_argument("words", metavar="-- COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
 
 

@@ -151,7 +151,15 @@ def _topology(args: argparse.Namespace) -> Topology:
     file = _file(args.file) if args.file else None
     unnamed = file is None or "name" not in file.settings
     name = args.name or (os.environ.get("TULLE_LAB") or None if unnamed else None)
-    wishes = Wishes(name=name, nodes=args.nodes, pods=args.pods, underlay=args.underlay, ipv6=args.ipv6)
+    wishes = Wishes(
+        name=name,
+        nodes=args.nodes,
+        pods=args.pods,
+        underlay=args.underlay,
+        backend=args.backend,
+        ipv6=args.ipv6,
+        outside=args.outside,
+    )
     return design(wishes, file)
 
 

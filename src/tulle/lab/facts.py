@@ -22,8 +22,10 @@ def lab_json(folder: LabFolder, state: LabState) -> JsonObject:
         "mtu": settings.mtu,
         "network": str(settings.network),
         "network6": str(settings.network6) if settings.ipv6 else None,
+        "backend": settings.backend,
         "vni": settings.vni,
         "port": settings.port,
+        "outside": _outside(folder, state),
         "store": str(folder.store(state.name)),
         "nodes": [_node(folder, state, number) for number in range(len(state.nodes))],
         "pods": [
@@ -36,6 +38,17 @@ def lab_json(folder: LabFolder, state: LabState) -> JsonObject:
             }
             for pod in state.pods
         ],
+    }
+
+
+def _outside(folder: LabFolder, state: LabState) -> JsonObject | None:
+    outsider = state.settings.outsider
+    if outsider is None:
+        return None
+    return {
+        "address": str(outsider.address),
+        "address6": str(outsider.address6) if outsider.address6 else None,
+        "netns": str(folder.netns(state.name) / namespace_name(state.name, outsider.name)),
     }
 
 

@@ -108,8 +108,10 @@ KEYS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "network": _network4,
     "network6": _network6,
     "subnet_len": _count,
+    "backend": _text,
     "vni": _vni,
     "port": _port,
+    "outside": _truth,
     "checks": _checks,
 }
 """The keys that are fields of ``LabSettings``, each with its reader; ``nodes`` and ``pods`` are beside them."""

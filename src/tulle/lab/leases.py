@@ -9,6 +9,7 @@ from tulle.lab.folder import LabFolder
 from tulle.lab.site import Lab
 from tulle.lab.topology import SUBNET_LEN6, LabNode, LabSettings
 from tulle.model.lease import Lease
+from tulle.model.network import Vxlan
 from tulle.store.open import open_store
 from tulle.store.ports import Administration
 from tulle.wire.leases import lease_key
@@ -24,11 +25,16 @@ def network_config(settings: LabSettings) -> bytes:
     shared: dict[str, object] = {
         "Network": str(settings.network),
         "SubnetLen": settings.subnet_len,
-        "Backend": {"Type": "vxlan", "VNI": settings.vni, "Port": settings.port},
+        "Backend": _backend(settings),
     }
     if settings.ipv6:
         shared |= {"EnableIPv6": True, "IPv6Network": str(settings.network6), "IPv6SubnetLen": SUBNET_LEN6}
     return json.dumps(shared).encode()
+
+
+def _backend(settings: LabSettings) -> dict[str, object]:
+    wire = {"VNI": settings.vni, "Port": settings.port} if settings.backend == Vxlan.type else {}
+    return {"Type": settings.backend, **wire}
 
 
 def reservation(node: LabNode) -> Lease:

@@ -56,13 +56,12 @@ def ping(
     )
     ident = int.from_bytes(os.urandom(2), "big")
     with socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as wire:
-        wire.connect((str(target), 0))
         if mtu is not None:
             wire.setsockopt(*NEVER_FRAGMENT[target.version], PMTUDISC_DO)
         for sequence in range(1, count + 1):
             started = time.monotonic()
             wanted = Wanted(target.version, ident, sequence)
-            yield _echo(wire, encode_request(*wanted, payload), wanted, timeout_s)
+            yield _echo(wire, target, encode_request(*wanted, payload), wanted, timeout_s)
             if sequence < count:
                 time.sleep(max(0.0, interval_s - (time.monotonic() - started)))
 
@@ -86,10 +85,11 @@ def is_reply(version: int, datagram: bytes, ident: int, sequence: int) -> bool:
     return bool((kind, their_ident, their_sequence) == (wanted, ident, sequence))
 
 
-def _echo(wire: socket.socket, request: bytes, wanted: Wanted, timeout_s: float) -> Echo:
+def _echo(wire: socket.socket, target: IPAddress, request: bytes, wanted: Wanted, timeout_s: float) -> Echo:
     sent_ns = time.monotonic_ns()
     deadline_ns = sent_ns + int(timeout_s * 1e9)
     try:
+        wire.connect((str(target), 0))  # where there is no route, this is what says so
         wire.send(request)
         while (left_ns := deadline_ns - time.monotonic_ns()) > 0:
             if not select.select([wire], [], [], left_ns / 1e9)[0]:

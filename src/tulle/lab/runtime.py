@@ -6,7 +6,7 @@ Each thing is in the state before it is made; ``down`` removes what the state li
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from errno import EPERM
 from typing import Final
@@ -121,7 +121,7 @@ def _build(lab: Lab, serve: Serve) -> None:
     if state.rootless:
         start_holder(lambda holder: lab.note(replace(lab.state, holder=holder)))
         lab.enter()
-    lab.make_namespaces([state.settings.underlay, *(node.name for node in state.nodes), *state.topology.pods])
+    lab.make_namespaces(state.topology.places)
     asyncio.run(_prepare(lab))
     inhabit(lab, state.nodes, serve)
 
@@ -173,10 +173,10 @@ def _check_free(folder: LabFolder, topology: Topology) -> None:
     if home.exists() or home.is_symlink():
         raise ConfigError(str(home), "is already there and belongs to no lab", "remove it, or choose another --name")
     lab = Lab(folder, planned(topology, "", folder.rootless))
-    _check_namespaces_free(lab, [topology.settings.underlay, *(node.name for node in topology.nodes), *topology.pods])
+    _check_namespaces_free(lab, topology.places)
 
 
-def _check_namespaces_free(lab: Lab, names: list[str]) -> None:
+def _check_namespaces_free(lab: Lab, names: Sequence[str]) -> None:
     """Each namespace that these names stand for is nobody's; what another lab lists it may be about to make."""
     listed = {full: other for other in lab.folder.names() if other != lab.name for full in _listed(lab.folder, other)}
     for name in names:

@@ -97,12 +97,11 @@ class LabState:
 
 def planned(topology: Topology, boot_id: str, rootless: bool) -> LabState:
     """The state of a lab of which nothing is made yet, with the namespaces that it will make."""
-    names = (topology.settings.underlay, *(node.name for node in topology.nodes), *topology.pods)
     return LabState(
         settings=topology.settings,
         rootless=rootless,
         boot_id=boot_id,
-        namespaces=tuple(namespace_name(topology.name, name) for name in names),
+        namespaces=tuple(namespace_name(topology.name, name) for name in topology.places),
         nodes=topology.nodes,
         agents={},
     )

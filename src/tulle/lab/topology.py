@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from tulle.errors import ConfigError
 from tulle.lab.checks import Check
-from tulle.model.network import VXLAN_OVERHEAD, VXLAN_OVERHEAD6, IPNetwork
+from tulle.model.network import VXLAN_OVERHEAD, VXLAN_OVERHEAD6, HostGw, IPNetwork, Vxlan
 
 DEFAULT_LAB: Final = "lab"
 NETWORK: Final = IPv4Network("10.244.0.0/16")
@@ -27,6 +27,10 @@ LEAST_MTU: Final = 576
 LEAST_MTU6: Final = 1280
 """The least link MTU of IPv6.  Source: RFC 8200 §5."""
 UNDERLAYS: Final = ("switch", "router")
+BACKENDS: Final = (Vxlan.type, HostGw.type)
+OUTSIDE: Final = "outside"
+OUTSIDE_NUMBER: Final = 2
+"""Its host number on the underlay."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}")
 T = TypeVar("T")
@@ -46,6 +50,16 @@ class LabNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outsider:
+    """A host on the underlay that is no part of the cluster: no agent, no lease, no route to any pod."""
+
+    name: str = OUTSIDE
+    number: int = 0
+    address: IPv4Address = UNDERLAY[OUTSIDE_NUMBER]
+    address6: IPv6Address | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabSettings:
     """What is the same for every node, before there is one.  ``mtu`` is the underlay's."""
 
@@ -56,10 +70,18 @@ class LabSettings:
     network: IPv4Network = NETWORK
     network6: IPv6Network = NETWORK6
     subnet_len: int = 24
+    backend: str = Vxlan.type
     vni: int = 1
     port: int = 8472
+    outside: bool = False
+    """Is there an ``Outsider``?"""
     checks: tuple[Check, ...] = ()
     """What ``lab check`` proves."""
+
+    @property
+    def outsider(self) -> Outsider | None:
+        """The host outside, where the lab has one."""
+        return Outsider(address6=UNDERLAY6[OUTSIDE_NUMBER] if self.ipv6 else None) if self.outside else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +100,12 @@ class Topology:
         """All pods, node by node."""
         return tuple(pod for node in self.nodes for pod in node.pods)
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """All that has a namespace: the underlay, the host outside, nodes, pods."""
+        outside = (OUTSIDE,) if self.settings.outside else ()
+        return (self.settings.underlay, *outside, *(node.name for node in self.nodes), *self.pods)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
@@ -87,7 +115,9 @@ class Wishes:
     nodes: int | None = None
     pods: int | None = None
     underlay: str | None = None
+    backend: str | None = None
     ipv6: bool | None = None
+    outside: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +136,7 @@ def design(wishes: Wishes, file: LabFile | None = None) -> Topology:
     Raises ConfigError naming the object and the rule that it breaks.
     """
     file = file or LabFile()
-    said = {"name": wishes.name, "underlay": wishes.underlay, "ipv6": wishes.ipv6}
+    said = {key: getattr(wishes, key) for key in ("name", "underlay", "backend", "ipv6", "outside")}
     settings = _checked({**file.settings, **{key: value for key, value in said.items() if value is not None}})
     if file.named is not None:
         if wishes.nodes is not None or wishes.pods is not None:
@@ -161,9 +191,8 @@ def check_name(what: str, name: str) -> str:
 def judge_check(topology: Topology, check: Check) -> None:
     """Raises ConfigError: it names a place that the lab does not have, or a family."""
     settings = topology.settings
-    places = {settings.underlay, *(node.name for node in topology.nodes), *topology.pods}
     for name in (check.source, check.target):
-        if name not in places and not (name == check.target and _is_address(name)):
+        if name not in topology.places and not (name == check.target and _is_address(name)):
             raise ConfigError(f"check {str(check)!r}", f"{name} is no node or pod of lab {settings.name}")
     if check.version == 6 and not settings.ipv6:
         raise ConfigError(f"check {str(check)!r}", f"lab {settings.name} has no IPv6", "make it with --ipv6")
@@ -182,6 +211,11 @@ def _checked(values: Mapping[str, object]) -> LabSettings:
     check_name("lab", settings.name)
     if settings.underlay not in UNDERLAYS:
         raise ConfigError(f"underlay {settings.underlay}", "must be switch or router")
+    if settings.backend not in BACKENDS:
+        raise ConfigError(f"backend {settings.backend}", f"must be {' or '.join(BACKENDS)}")
+    if settings.backend == HostGw.type and settings.underlay != "switch":
+        rule = f"its nodes must be neighbours, and underlay {settings.underlay} stands between them"
+        raise ConfigError(f"backend {settings.backend}", rule, "take --underlay switch, or --backend vxlan")
     _check_mtu(settings)
     networks: list[IPNetwork] = [settings.network, settings.network6] if settings.ipv6 else [settings.network]
     for network, underlay in zip(networks, (UNDERLAY, UNDERLAY6), strict=False):
@@ -199,11 +233,13 @@ def _checked(values: Mapping[str, object]) -> LabSettings:
 
 
 def _check_mtu(settings: LabSettings) -> None:
-    least = LEAST_MTU6 + VXLAN_OVERHEAD6 if settings.ipv6 else LEAST_MTU + VXLAN_OVERHEAD
-    if not least <= settings.mtu <= 65535:
-        why = f"IPv6 needs {LEAST_MTU6}" if settings.ipv6 else f"IPv4 needs {LEAST_MTU}"
-        overhead = VXLAN_OVERHEAD6 if settings.ipv6 else VXLAN_OVERHEAD
-        raise ConfigError(f"mtu {settings.mtu}", f"must be {least} to 65535", f"{why} and VXLAN adds {overhead}")
+    pods = LEAST_MTU6 if settings.ipv6 else LEAST_MTU
+    overhead = VXLAN_OVERHEAD6 if settings.ipv6 else VXLAN_OVERHEAD
+    if settings.backend == HostGw.type:
+        overhead = 0
+    if not pods + overhead <= settings.mtu <= 65535:
+        why = f"IPv{6 if settings.ipv6 else 4} needs {pods}" + (f" and VXLAN adds {overhead}" if overhead else "")
+        raise ConfigError(f"mtu {settings.mtu}", f"must be {pods + overhead} to 65535", why)
 
 
 def _check_room(settings: LabSettings, number: int, name: str, pods: int) -> None:
@@ -225,6 +261,8 @@ def _check_room(settings: LabSettings, number: int, name: str, pods: int) -> Non
 def _check_names(settings: LabSettings, nodes: Iterable[LabNode]) -> None:
     """Nodes, pods and the underlay share one space of names, since each is a namespace of the lab."""
     seen = {settings.underlay: "the underlay's namespace"}
+    if settings.outside:
+        seen[OUTSIDE] = "the host outside"
     for node in nodes:
         for what, name in (("node", node.name), *(("pod", pod) for pod in node.pods)):
             check_name(what, name)

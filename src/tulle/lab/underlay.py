@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Final
 
-from tulle.lab.topology import UNDERLAY, UNDERLAY6, LabNode, LabSettings
+from tulle.lab.topology import UNDERLAY, UNDERLAY6, LabNode, LabSettings, Outsider
 from tulle.model.network import IPAddress, IPNetwork
 from tulle.model.objects import Address, BridgeKind, KernelObject, Link, OtherKind, Route, Sysctl, VethKind
 from tulle.model.state import KernelState
@@ -32,7 +32,7 @@ def everything_kept(_: KernelObject) -> Standing:
     return Standing.KEPT
 
 
-def port_name(node: LabNode) -> str:
+def port_name(node: LabNode | Outsider) -> str:
     """The underlay's end of a node's link."""
     return f"port{node.number}"
 
@@ -59,7 +59,7 @@ def middle(settings: LabSettings) -> KernelState:
             return KernelState.of([bridge])
 
 
-def port(settings: LabSettings, node: LabNode, netns: str) -> KernelState:
+def port(settings: LabSettings, node: LabNode | Outsider, netns: str) -> KernelState:
     """The underlay's end of the link to ``node``, whose namespace is at the path ``netns``."""
     pair = VethKind(peer=NODE_DEVICE, peer_netns=netns, peer_mtu=settings.mtu)
     on_bridge = BRIDGE if settings.underlay == "switch" else None
@@ -69,7 +69,7 @@ def port(settings: LabSettings, node: LabNode, netns: str) -> KernelState:
     return KernelState.of([link, *_router_port(node)])
 
 
-def node_end(settings: LabSettings, node: LabNode) -> KernelState:
+def node_end(settings: LabSettings, node: LabNode | Outsider) -> KernelState:
     """A node's end of its link: ``eth0`` with its addresses and routes, as its agent finds it."""
     eth0 = Link(name=NODE_DEVICE, kind=VethKind(), mtu=settings.mtu, alias=_alias(settings))
     routed = settings.underlay == "router"
@@ -83,7 +83,7 @@ def node_end(settings: LabSettings, node: LabNode) -> KernelState:
     return KernelState.of(objects)
 
 
-def _router_port(node: LabNode) -> Iterator[KernelObject]:
+def _router_port(node: LabNode | Outsider) -> Iterator[KernelObject]:
     device = port_name(node)
     for address, _, gateway in _families(node):
         whole = IPv4Network(address) if isinstance(address, IPv4Address) else IPv6Network(address)
@@ -91,7 +91,7 @@ def _router_port(node: LabNode) -> Iterator[KernelObject]:
         yield Route(dst=whole, device=device, protocol=RTPROT_STATIC)
 
 
-def _families(node: LabNode) -> Iterator[tuple[IPAddress, IPNetwork, IPAddress]]:
+def _families(node: LabNode | Outsider) -> Iterator[tuple[IPAddress, IPNetwork, IPAddress]]:
     """A node's address, the wire's network and the router's address, of each family that the lab has."""
     yield node.address, UNDERLAY, ROUTER
     if node.address6 is not None:

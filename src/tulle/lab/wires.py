@@ -6,7 +6,7 @@ from pathlib import Path
 from tulle.kernel.linux import LinuxKernel
 from tulle.lab import underlay
 from tulle.lab.site import Lab
-from tulle.lab.topology import LabNode
+from tulle.lab.topology import LabNode, Outsider
 from tulle.model.change import Delete, Plan
 from tulle.model.objects import Link, VethKind
 from tulle.model.state import KernelState, Scope
@@ -18,10 +18,11 @@ async def lay(lab: Lab) -> None:
     settings, middle = lab.state.settings, lab.netns(lab.state.settings.underlay)
     await _apply(middle, underlay.ground(settings))
     await _apply(middle, underlay.middle(settings))
-    await connect(lab, lab.state.nodes)
+    outsider = settings.outsider
+    await connect(lab, [*lab.state.nodes, *([outsider] if outsider else [])])
 
 
-async def connect(lab: Lab, nodes: Sequence[LabNode]) -> None:
+async def connect(lab: Lab, nodes: Sequence[LabNode | Outsider]) -> None:
     """Give each of ``nodes`` its link to the underlay.  Raises KernelError."""
     settings = lab.state.settings
     for node in nodes:

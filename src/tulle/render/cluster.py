@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from tulle.lab.topology import LabNode, Topology
-from tulle.model.network import IPAddress, IPNetwork
+from tulle.model.network import IPAddress, IPNetwork, Vxlan
 from tulle.model.objects import (
     Address,
     BridgeKind,
@@ -89,7 +89,9 @@ def planned(topology: Topology) -> Cluster:
 
 def _planned(topology: Topology, node: LabNode) -> ClusterNode:
     settings = topology.settings
-    names = [f"flannel.{settings.vni}", f"flannel-v6.{settings.vni}"][: 1 + settings.ipv6]
+    tunnelled = settings.backend == Vxlan.type
+    names = [f"flannel.{settings.vni}", f"flannel-v6.{settings.vni}"] if tunnelled else ["eth0", "eth0"]
+    names = names[: 1 + settings.ipv6]
     return ClusterNode(
         name=node.name,
         source="topology",
@@ -97,7 +99,7 @@ def _planned(topology: Topology, node: LabNode) -> ClusterNode:
         addresses=_texts((node.address, node.address6)),
         subnets=_texts((node.subnet, node.subnet6)),
         bridge="cbr0",
-        tunnels=tuple(ClusterTunnel(name=name, vni=settings.vni, port=settings.port) for name in names),
+        tunnels=tuple(ClusterTunnel(name=name, vni=settings.vni, port=settings.port) for name in names if tunnelled),
         pods=tuple(ClusterPod(name=pod) for pod in node.pods),
         ways=tuple(way for other in topology.nodes if other is not node for way in _planned_ways(names, other)),
     )
@@ -146,15 +148,21 @@ def _ports(links: Mapping[str, Link], bridge: str) -> list[str]:
 
 
 def _nic(state: KernelState, links: Mapping[str, Link], tunnels: Mapping[str, VxlanKind]) -> str:
-    """Where outer packets leave: the tunnel's own word, else the device of its address, else of the default route."""
+    """Where packets for other nodes leave: the tunnel's own word, else the device of its address.
+
+    Without a tunnel that of the default route, else of the first route with a gateway.
+    """
     for kind in tunnels.values():
         if kind.underlay in links:
             return kind.underlay or ""
         for address in state.each(Address):
             if kind.local is not None and address.interface.ip == kind.local:
                 return address.device
-    default = next((r for r in state.each(Route) if r.dst.prefixlen == 0 and r.device), None)
-    return default.device or "" if default else ""
+    gateways = sorted(
+        (r for r in state.each(Route) if r.device and (r.via is not None or not r.dst.prefixlen)),
+        key=lambda route: (route.dst.prefixlen > 0, str(route.dst)),
+    )
+    return gateways[0].device or "" if gateways else ""
 
 
 def _addresses(state: KernelState, device: str) -> Iterable[IPAddress]:

@@ -15,6 +15,7 @@ ASCII: Final = str.maketrans("┌┐└┘─│┬┴├┤┼·", "++++-|+++++
 WORDS: Final = {
     "switch": ("underlay: switch", "底层网络：交换机 switch"),
     "router": ("underlay: router", "底层网络：路由器 router"),
+    "outside": ("{}, with outside {}", "{}，外部主机 outside {}"),
     "route": ("route", "路由"),
     "try": ("Try:", "试一试："),
     "lab": ("lab {}: {}, {}", "实验 {}：{}，{}"),
@@ -83,7 +84,8 @@ def _counts(lab: JsonObject, lang: str) -> str:
 
 
 def _underlay(lab: JsonObject, lang: str) -> str:
-    return say(lab["underlay"], lang)
+    underlay = say(lab["underlay"], lang)
+    return say("outside", lang).format(underlay, lab["outside"]["address"]) if lab["outside"] else underlay
 
 
 # -- the picture ------------------------------------------------------------------------
@@ -126,8 +128,9 @@ def _odd(columns: int) -> int:
 def _stack(node: JsonObject, lab: JsonObject, lang: str, pods: bool) -> list[str]:
     """What is below the pods, from the bridge to the underlay device; a line that begins with a bar is a wire."""
     devices = f"flannel.{lab['vni']}" + (f" · flannel-v6.{lab['vni']}" if node["subnet6"] else "")
+    tunnel = [devices, f"│ UDP {lab['port']}"] if lab["backend"] == "vxlan" else []
     bridge = [f"cbr0 {node['subnet']}", *_given(node["subnet6"]), f"│ {say('route', lang)}"] if pods else []
-    return [*bridge, devices, f"│ UDP {lab['port']}", f"eth0 {node['address']}", *_given(node["address6"])]
+    return [*bridge, *tunnel, f"eth0 {node['address']}", *_given(node["address6"])]
 
 
 def _given(text: str | None) -> list[str]:

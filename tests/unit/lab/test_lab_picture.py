@@ -81,6 +81,24 @@ def test_a_dual_stack_node_behind_a_router_shows_both_families() -> None:
     assert text == ROUTED
 
 
+def test_without_a_tunnel_the_route_leads_straight_to_the_underlay() -> None:
+    text = format_lab(facts(Wishes(backend="host-gw")), "en", 80)
+    assert "flannel" not in text
+    assert "UDP" not in text
+    assert widest(text) == widest(PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "lang", "line"),
+    [
+        (Wishes(outside=True), "en", "underlay: switch, with outside 192.168.64.2"),
+        (Wishes(outside=True, underlay="router"), "zh", "底层网络：路由器 router，外部主机 outside 192.168.64.2"),
+    ],
+)
+def test_a_host_outside_is_told_with_the_underlay_that_it_is_on(wishes: Wishes, lang: str, line: str) -> None:
+    assert format_lab(facts(wishes), lang, 80).splitlines()[-1].strip() == line
+
+
 def test_plain_characters_draw_the_same_picture() -> None:
     assert format_lab(facts(), "en", 80).translate(ASCII).isascii()
 

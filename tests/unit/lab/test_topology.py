@@ -49,6 +49,14 @@ def test_a_file_of_ten_lines_describes_a_whole_lab() -> None:
     assert lab.nodes[1].subnet == IPv4Network("10.9.2.0/24")
 
 
+def test_a_host_outside_is_a_place_but_no_node() -> None:
+    lab = design(Wishes(outside=True, ipv6=True), parse_lab_file("checks = ['pod1 reaches outside']", "f"))
+    assert lab.places == ("switch", "outside", "node1", "node2", "pod1", "pod2", "pod3", "pod4")
+    outsider = lab.settings.outsider
+    assert outsider is not None
+    assert (outsider.address, outsider.address6) == (IPv4Address("192.168.64.2"), IPv6Address("fd64::2"))
+
+
 def test_a_flag_wins_over_the_file() -> None:
     lab = design(Wishes(name="mine", nodes=1), parse_lab_file('name = "theirs"\nnodes = 5\npods = 3', "f"))
     assert (lab.name, len(lab.nodes), len(lab.pods)) == ("mine", 1, 3)
@@ -74,6 +82,12 @@ REFUSED_WISHES = [
     pytest.param(Wishes(name="sixteen-letters-"), "must be 1 to 15", id="long name"),
     pytest.param(Wishes(name=""), "must be 1 to 15", id="empty name"),
     pytest.param(Wishes(underlay="hub"), "underlay hub: must be switch or router", id="unknown underlay"),
+    pytest.param(Wishes(backend="udp"), "backend udp: must be vxlan or host-gw", id="unknown backend"),
+    pytest.param(
+        Wishes(backend="host-gw", underlay="router"),
+        "backend host-gw: its nodes must be neighbours",
+        id="no neighbours",
+    ),
 ]
 
 
@@ -97,6 +111,14 @@ REFUSED_FILES = [
     pytest.param("network = '192.168.0.0/16'", "overlaps the underlay 192.168.64.0/24", id="overlap"),
     pytest.param("mtu = 625", "mtu 625: must be 626 to 65535: IPv4 needs 576 and VXLAN adds 50", id="MTU too small"),
     pytest.param("mtu = 1349\nipv6 = true", "must be 1350 to 65535: IPv6 needs 1280", id="MTU too small for IPv6"),
+    pytest.param(
+        "mtu = 575\nbackend = 'host-gw'",
+        "mtu 575: must be 576 to 65535: IPv4 needs 576",
+        id="MTU too small untunnelled",
+    ),
+    pytest.param("outside = 'yes'", "lab.toml: outside: must be true or false", id="text for a truth"),
+    pytest.param("outside = true\n[nodes]\noutside = []", "is taken by the host outside", id="a second outside"),
+    pytest.param("checks = ['pod1 reaches outside']", "outside is no node or pod", id="nobody outside"),
     pytest.param("vni = 0", "lab.toml: vni 0: must be 1 to 16777215", id="VNI zero"),
     pytest.param("[nodes]\na = ['b', 'b']", "pod b: the name is taken by a pod", id="pod twice"),
     pytest.param("[nodes]\na = ['a']", "pod a: the name is taken by a node", id="pod named as its node"),

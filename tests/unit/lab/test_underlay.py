@@ -23,6 +23,18 @@ def test_a_switch_is_a_bridge_with_a_port_per_node() -> None:
     assert link.kind == VethKind(peer="eth0", peer_netns=NETNS, peer_mtu=1500)
 
 
+def test_a_host_outside_has_a_port_as_nodes_have_and_knows_no_pods() -> None:
+    lab = design(Wishes(outside=True))
+    outsider = lab.settings.outsider
+    assert outsider is not None
+    link = port(lab.settings, outsider, NETNS).link("port0")
+    assert link is not None
+    assert link.master == "br0"
+    state = node_end(lab.settings, outsider)
+    assert {address.interface for address in state.each(Address)} == {IPv4Interface("192.168.64.2/24")}
+    assert not list(state.each(Route))
+
+
 def test_a_node_on_a_switch_has_one_segment_and_no_route() -> None:
     lab = design(Wishes(ipv6=True))
     state = node_end(lab.settings, lab.nodes[0])

@@ -74,6 +74,17 @@ def test_a_plain_route_over_the_underlay_is_a_way_too() -> None:
     assert ClusterWay(subnet="10.244.3.0/24", device="eth0", via="192.168.64.13") in observed("node1", state).ways
 
 
+def test_without_a_tunnel_and_a_default_route_the_underlay_is_where_a_gateway_is() -> None:
+    eth0 = (
+        Link(name="eth0", kind=OtherKind()),
+        Address(device="eth0", interface=ip_interface("192.168.64.11/24")),
+        Route(dst=IPv4Network("10.244.2.0/24"), device="eth0", via=IPv4Address("192.168.64.12")),
+    )
+    node = observed("node1", KernelState.of(eth0))
+    assert (node.nic, node.addresses, node.tunnels) == ("eth0", ("192.168.64.11",), ())
+    assert [way.via for way in node.ways] == ["192.168.64.12"]
+
+
 def test_a_default_route_is_no_way_to_a_peer() -> None:
     state = KernelState.of([*NODE, Route(dst=IPv4Network("0.0.0.0/0"), device="eth0", via=IPv4Address("192.168.64.1"))])
     assert len(observed("node1", state).ways) == 1
@@ -103,6 +114,12 @@ def test_who_is_known_by_a_lease_only_is_drawn_as_that() -> None:
     assert [(node.name, node.source, node.subnets) for node in cluster.nodes[1:]] == [
         ("192.168.64.12", "peer", ("10.244.2.0/24",))
     ]
+
+
+def test_a_planned_lab_without_a_tunnel_has_plain_ways() -> None:
+    node = planned(design(Wishes(nodes=2, backend="host-gw"))).nodes[0]
+    assert node.tunnels == ()
+    assert [(way.device, way.peer) for way in node.ways] == [("eth0", "node2")]
 
 
 @pytest.mark.parametrize("ipv6", [False, True])
