@@ -53,7 +53,7 @@ MEASURED = Overhead(rtt_traced_ns=18_000, rtt_plain_ns=9_000)
 Way = Literal["tx", "rx"]
 
 
-def make_probe(machine: Machine, protocol: Protocol = "icmp", port: int = 0) -> Probe:
+def make_probe(machine: Machine, protocol: Protocol = "icmp", port: int = 0, size: int | None = None) -> Probe:
     """The probe that the stories are about: its id begins 7f3a90c1."""
     source = machine.source.pod_ip if machine.places.source == machine.source.pod else machine.source.node_ip
     target = machine.target.pod_ip if machine.places.target == machine.target.pod else machine.target.node_ip
@@ -65,6 +65,7 @@ def make_probe(machine: Machine, protocol: Protocol = "icmp", port: int = 0) -> 
         ident=0x1234 if protocol == "icmp" else 40000,
         sequence=1,
         port=port if protocol != "icmp" else 0,
+        size=size,
     )
 
 
@@ -245,10 +246,10 @@ class Story:
         return correlate(self.findings(answers))
 
 
-def story(machine: Machine | None = None, protocol: Protocol = "icmp", port: int = 0) -> Story:
+def story(machine: Machine | None = None, protocol: Protocol = "icmp", port: int = 0, size: int | None = None) -> Story:
     """A story that has not begun, of a probe from pod1 to pod4 unless the machine says otherwise."""
     machine = machine or two_nodes()
-    return Story(machine, make_probe(machine, protocol, port))
+    return Story(machine, make_probe(machine, protocol, port, size))
 
 
 def request(probe: Probe) -> Transport:

@@ -391,3 +391,29 @@ def test_without_tracepoints_the_tables_decide_and_a_filter_is_not_guessed(
     assert journey.verdict.drop is None
     assert devices(journey)[-1] == case.last
     assert journey.notes == ("tracepoints:reason=not here",)
+
+
+def test_a_router_answers_a_packet_that_does_not_fit_and_the_pod_remembers(net: Net) -> None:
+    net.ip("node1", "link set flannel.1 mtu 1350")
+    try:
+        answered, learnt = (broken(net, size=1450) for _ in range(2))
+        fits = traced(net, "pod1", "pod4", size=1350)
+    finally:
+        net.ip("node1", "link set flannel.1 mtu 1450")
+        net.ip("pod1", "route flush cache")
+    assert answered.verdict.icmp == "ICMP fragmentation needed, MTU 1350 from 10.244.1.1"
+    assert (finding_of(answered).rule, devices(answered)[-1]) == ("too-big", "node1/cbr0")
+    assert (finding_of(learnt).rule, devices(learnt), learnt.verdict.note) == ("too-big-learnt", [], "EMSGSIZE")
+    assert (fits.verdict.status, fits.packet.len) == ("delivered", 1350 + 14)
+
+
+def test_a_link_drops_without_a_word_what_its_other_end_does_not_take(net: Net) -> None:
+    net.ip("switch", "link set port1 mtu 1400")
+    try:
+        lost = broken(net, size=1450)
+        small = traced(net, "pod1", "pod4", size=1350)
+    finally:
+        net.ip("switch", "link set port1 mtu 1500")
+    assert (finding_of(lost).rule, finding_of(lost).id, devices(lost)[-1]) == ("narrow-link", "D55", "node1/eth0")
+    assert lost.verdict.icmp == ""
+    assert small.verdict.status == "delivered"

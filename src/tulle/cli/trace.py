@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from tulle.cli.pictures import add_picture_flags, masked, to_stdout, write_pictures
 from tulle.cli.terminal import columns, draws_boxes
 from tulle.errors import EXIT_NO, EXIT_YES, ConfigError, KernelError
+from tulle.trace.probe_packet import LEAST_SIZE
 
 if TYPE_CHECKING:
     from tulle.cli.places import Place
@@ -37,6 +38,7 @@ EPILOG: Final = (
 MOST_PROBES: Final = 400
 """So that 24 sightings each stay within the taps' limit."""
 LONGEST_WAIT_S: Final = 60.0
+LARGEST_SIZE: Final = 65535
 
 
 def add_parser(subparsers: "Parsers") -> None:
@@ -47,6 +49,9 @@ def add_parser(subparsers: "Parsers") -> None:
     parser.add_argument("target", metavar="TO", help="where it is sent")
     parser.add_argument("--proto", choices=("icmp", "udp", "tcp"), default="icmp", help="what is sent (default: icmp)")
     parser.add_argument("--port", metavar="N", type=_port, default=0, help="port of udp (33434) and tcp (80)")
+    parser.add_argument(
+        "--size", metavar="N", type=_size, help="bytes of the packet with its IP header; it may not be fragmented"
+    )
     parser.add_argument("-6", dest="ipv6", action="store_true", help="over IPv6")
     parser.add_argument("--count", metavar="N", type=_count, default=1, help="probes (default: 1); more give figures")
     parser.add_argument(
@@ -121,6 +126,7 @@ def _order(
         target_address=address or _known_address(target, family),
         protocol=args.proto,
         port=args.port if args.proto != "icmp" else 0,
+        size=args.size,
         family=family,
         count=args.count,
         timeout_s=args.timeout,
@@ -243,6 +249,12 @@ def _lines(args: argparse.Namespace, journeys: Sequence["Journey"]) -> Iterator[
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} must be a port, 1 to 65535")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    if not text.isdecimal() or not LEAST_SIZE <= int(text) <= LARGEST_SIZE:
+        raise argparse.ArgumentTypeError(f"{text!r} must be bytes, {LEAST_SIZE} to {LARGEST_SIZE}")
     return int(text)
 
 

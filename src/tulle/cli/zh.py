@@ -97,6 +97,7 @@ HELP: Final[Mapping[str, str]] = {
     ),
     "a cluster on this machine": "本机上的一个集群",
     "make a lab and draw it": "创建一个实验并画出来",
+    "bytes of the packet with its IP header; it may not be fragmented": "数据包连同 IP 首部的字节数；该包不允许分片",
     "the labs that there are": "现有的实验",
     "echo requests from one place to another; exit code 1 when one is lost": "从一处 ping 另一处；有丢失时退出码为 1",
     "prove what shall reach what; exit code 1 when something does not hold": "验证谁能到达谁；有一项不成立时退出码为 1",

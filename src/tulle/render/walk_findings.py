@@ -49,6 +49,24 @@ FINDINGS: Final[dict[str, tuple[str, str, str, str]]] = {
         "such a route is put there on purpose by somebody; a more specific one is needed, or this one gone",
         "这种路由是有意设置的；需要一条更具体的路由，或删除它",
     ),
+    "too-big": (
+        "{node}: a packet of {size} bytes does not fit into {device}, whose MTU is {mtu}",
+        "{node}：{size} 字节的包放不进 {device}，它的 MTU 是 {mtu}",
+        "it may not be fragmented, so the kernel answers its sender with the size that fits (path MTU discovery)",
+        "它不允许分片，因此内核把可用的大小告知发送方（路径 MTU 发现）",
+    ),
+    "too-big-learnt": (
+        "{node} has learnt that {size} bytes do not fit on the way to {target}",
+        "{node} 已得知去往 {target} 的路上放不下 {size} 字节",
+        "an ICMP error told it the path's MTU, which it keeps for some minutes (ip route flush cache forgets it)",
+        "ICMP 差错告知了路径 MTU，内核会记住几分钟（ip route flush cache 可使其忘记）",
+    ),
+    "narrow-link": (
+        "{device} in {where} takes {mtu} bytes, this packet has {size}",
+        "{where} 中的 {device} 只接受 {mtu} 字节，而这个包有 {size} 字节",
+        "a link drops what is too long without a word: all that is on one link must have one MTU",
+        "链路会一声不响地丢弃过长的帧：同一条链路上的设备必须使用相同的 MTU",
+    ),
     "no-neighbour": (
         "{node} has no neighbour entry for {ip} on {device}",
         "{node} 在 {device} 上没有 {ip} 的邻居表项",

@@ -34,6 +34,7 @@ from tulle.trace.rules_routes import (
     reverse_path,
     target_silent,
 )
+from tulle.trace.rules_size import narrow_link, too_big, too_big_at_source
 from tulle.trace.rules_tunnel import (
     cut,
     no_fdb_entry,
@@ -71,12 +72,14 @@ def _rules(scene: Scene) -> Sequence[Rule]:
 
 _AT_THE_START: Final[Sequence[Rule]] = (
     no_route_at_source,
+    too_big_at_source,
     filtered_at_source,
     first_device_down,
     next_hop_silent,
     veth_down,
+    narrow_link,
 )
-_ON_THE_UNDERLAY: Final[Sequence[Rule]] = (wrong_node, port_down, underlay_silent, cut)
+_ON_THE_UNDERLAY: Final[Sequence[Rule]] = (wrong_node, port_down, narrow_link, underlay_silent, cut)
 _ON_THE_SOURCE_NODE: Final[Sequence[Rule]] = (
     tunnel_filtered,
     filtered,
@@ -84,6 +87,7 @@ _ON_THE_SOURCE_NODE: Final[Sequence[Rule]] = (
     no_forwarding,
     routes_down,
     no_route,
+    too_big,
     no_neighbour,
     no_fdb_entry,
     no_underlay_route,
@@ -103,6 +107,7 @@ _ON_THE_TARGET_NODE: Final[Sequence[Rule]] = (
     no_forwarding,
     routes_down,
     no_route,
+    too_big,
     target_down,
     target_silent,
     maybe_filtered,

@@ -8,12 +8,16 @@ from tulle.trace.probe_packet import PROTOCOL_NUMBERS, Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """From where to where, and how; ``port`` 0: ICMP, which has none."""
+    """From where to where, and how; ``port`` 0: ICMP, which has none.
+
+    ``size`` is the whole IP packet's, in bytes, which then may not be fragmented; None: as ping's.
+    """
 
     protocol: Protocol
     source: IPAddress
     target: IPAddress
     port: int = 0
+    size: int | None = None
 
     @property
     def is_v6(self) -> bool:

@@ -24,7 +24,7 @@ DEFAULT_PORTS: Final[Mapping[Protocol, int]] = {"icmp": 0, "udp": 33434, "tcp": 
 class Order:
     """What to trace.  ``target`` None: only ``target_address`` is known; else that is for a target that holds none.
 
-    ``names`` and ``roles`` are what the caller knows of namespaces.
+    ``size`` is the packet's in bytes, as in ``Flow``.  ``names`` and ``roles`` are what the caller knows of namespaces.
     """
 
     source: NetnsId
@@ -32,6 +32,7 @@ class Order:
     target_address: IPAddress | None = None
     protocol: Protocol = "icmp"
     port: int = 0
+    size: int | None = None
     family: int = 4
     count: int = 1
     timeout_s: float = 1.0
@@ -61,7 +62,7 @@ def flow_of(order: Order, spaces: Spaces, topology: Topology, places: Places) ->
     if source is None:
         raise _without_address(order, places, places.source)
     port = order.port or DEFAULT_PORTS[order.protocol]
-    return Flow(protocol=order.protocol, source=source, target=target, port=port)
+    return Flow(protocol=order.protocol, source=source, target=target, port=port, size=order.size)
 
 
 def _address(order: Order, topology: Topology, places: Places, netns: NetnsId) -> IPAddress | None:

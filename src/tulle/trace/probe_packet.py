@@ -29,6 +29,10 @@ Protocol: TypeAlias = Literal["icmp", "udp", "tcp"]
 ID_BYTES: Final = 16
 PAYLOAD_BYTES: Final = 56
 """As ping: with ICMP over IPv4 the frame has 98 bytes."""
+HEADER_BYTES: Final[dict[Protocol, int]] = {"icmp": 8, "udp": 8, "tcp": 20}
+IP_HEADER_BYTES: Final = {4: 20, 6: 40}
+LEAST_SIZE: Final = IP_HEADER_BYTES[6] + HEADER_BYTES["tcp"] + ID_BYTES
+"""A packet of this size has room for the id, whatever it is."""
 PROTOCOL_NUMBERS: Final[dict[tuple[Protocol, int], int]] = {
     ("icmp", 4): 1,
     ("icmp", 6): 58,
@@ -44,7 +48,10 @@ IpPacket: TypeAlias = Ipv4 | Ipv6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One probe.  ``ident`` is ICMP's identifier or the source port; ``sequence`` ICMP's or TCP's sequence number."""
+    """One probe.  ``ident`` is ICMP's identifier or the source port; ``sequence`` ICMP's or TCP's sequence number.
+
+    ``size`` is the whole IP packet's, at least ``LEAST_SIZE``; None: as ping's.
+    """
 
     protocol: Protocol
     source: IPAddress
@@ -53,6 +60,7 @@ class Probe:
     ident: int
     sequence: int
     port: int = 0
+    size: int | None = None
 
     @property
     def family(self) -> int:
@@ -65,7 +73,9 @@ class Probe:
 
     @property
     def payload(self) -> bytes:
-        return self.id + bytes(range(0x10, 0x10 + PAYLOAD_BYTES - ID_BYTES))
+        headers = IP_HEADER_BYTES[self.family] + HEADER_BYTES[self.protocol]
+        length = PAYLOAD_BYTES if self.size is None else self.size - headers
+        return self.id + bytes((0x10 + at) & 0xFF for at in range(length - ID_BYTES))
 
     @property
     def digest(self) -> str:
@@ -127,8 +137,9 @@ def describe(packet: IpPacket) -> str:
     match packet.payload:
         case Echo(request=request, sequence=sequence):
             return f"{_icmp(packet.source.version)} echo {'request' if request else 'reply'} seq {sequence}"
-        case IcmpError(type=kind, code=code):
-            return icmp_error_text(kind, code, packet.source.version)
+        case IcmpError(type=kind, code=code, info=info):
+            text = icmp_error_text(kind, code, packet.source.version)
+            return f"{text}, MTU {info}" if info and (kind, code) in _TOO_BIG[packet.source.version] else text
         case Udp(source_port=source, destination_port=destination):
             return f"UDP {source}→{destination}"
         case Tcp(source_port=source, destination_port=destination, flags=flags):
@@ -143,6 +154,8 @@ def tcp_flags(flags: int) -> str:
     return " ".join(name for bit, name in enumerate(names) if flags >> bit & 1) or "none"
 
 
+_TOO_BIG: Final = {4: {(3, 4)}, 6: {(2, 0)}}
+"""Errors that name the next hop's MTU.  Source: RFC 1191 §4, RFC 4443 §3.2."""
 _UNREACHABLE4: Final = {
     0: "network unreachable",
     1: "host unreachable",

@@ -30,8 +30,12 @@ _SO_TIMESTAMPING_NEW: Final = 65
 _TIMESTAMPS: Final = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 11
 """SOF_TIMESTAMPING_TX_SOFTWARE, _RX_SOFTWARE, _SOFTWARE, _OPT_TSONLY.  Source: include/uapi/linux/net_tstamp.h."""
 _ANCILLARY: Final = 512
-_LARGEST: Final = 2048
-_ANSWERS: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPROTO})
+_LARGEST: Final = 65536
+_NEVER_FRAGMENT: Final = {4: (socket.IPPROTO_IP, 10, 2), 6: (socket.IPPROTO_IPV6, 23, 2)}
+"""IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, PMTUDISC_DO.  Source: linux/in.h, linux/in6.h."""
+_ANSWERS: Final = frozenset(
+    {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPROTO, errno.EMSGSIZE}
+)
 """What a connected UDP socket reports when an ICMP error came back."""
 
 
@@ -71,6 +75,8 @@ class Prober:
         try:
             with inside(descriptor):
                 ident = self._reserve(family, flow, token)
+            if flow.size is not None:
+                self._socket.setsockopt(*_NEVER_FRAGMENT[flow.source.version])
             self.probe = Probe(
                 protocol=flow.protocol,
                 source=flow.source,
@@ -79,6 +85,7 @@ class Prober:
                 ident=ident,
                 sequence=sequence if flow.protocol != "tcp" else int.from_bytes(token(4), "big"),
                 port=flow.port,
+                size=flow.size,
             )
         except OSError as error:
             self._stack.close()

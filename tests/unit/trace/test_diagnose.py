@@ -51,13 +51,14 @@ class Case:
     dropped: str = ""
     facts: Mapping[NetnsId, NodeFacts] = field(default_factory=dict[NetnsId, NodeFacts])
     send_error: str = ""
+    size: int | None = None
     repair: str = ""
     says: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def stopped(case: Case) -> Journey:
     """The journey of ``case``."""
-    told = story(case.machine)
+    told = story(case.machine, size=case.size)
     case.tell(told)
     answers = changed(healthy_answers(case.machine), "request", case.at, *case.instead, gone=case.gone)
     events = freed(told, case.dropped, "some_function") if case.dropped else NO_EVENTS
@@ -139,6 +140,50 @@ CASES: Mapping[str, list[Case]] = {
         Case(fault="D25", tell=nothing, at=POD1, instead=(no_route(POD1, FAR.pod_ip),), gone=("neigh",)),
     ],
     "source-filter": [Case(fault="", tell=nothing, send_error="EPERM")],
+    "too-big": [
+        Case(fault="", tell=nothing, send_error="EMSGSIZE", size=1451, says={"device": "eth0", "mtu": "1450"}),
+        Case(
+            fault="",
+            tell=at_the_bridge,
+            machine=MACHINE.with_device(NODE1, "flannel.1", mtu=1350),
+            size=1450,
+            says={"node": "node1", "device": "flannel.1", "mtu": "1350", "size": "1450"},
+        ),
+        Case(
+            fault="",
+            tell=unwrapped,
+            machine=MACHINE.with_device(NODE2, "cbr0", mtu=1350),
+            at=NODE2,
+            size=1450,
+            says={"node": "node2", "device": "cbr0"},
+        ),
+    ],
+    "too-big-learnt": [
+        Case(fault="", tell=nothing, send_error="EMSGSIZE", size=1450, says={"target": str(FAR.pod_ip), "size": "1450"}),
+    ],
+    "narrow-link": [
+        Case(
+            fault="D55",
+            tell=lambda told: told.leaves_pod().wraps().goes_out(),
+            machine=MACHINE.with_device(SWITCH, "port1", mtu=1400),
+            size=1450,
+            says={"where": "switch", "device": "port1", "mtu": "1400", "size": "1500"},
+        ),
+        Case(
+            fault="D55",
+            tell=at_the_switch,
+            machine=MACHINE.with_device(SWITCH, "port2", mtu=1400),
+            size=1450,
+            says={"where": "switch", "device": "port2"},
+        ),
+        Case(
+            fault="D55",
+            tell=sent,
+            machine=MACHINE.with_device(NODE1, "vethp1", mtu=1300),
+            size=1450,
+            says={"where": "node1", "device": "vethp1"},
+        ),
+    ],
     "gateway-silent": [
         Case(fault="D27", tell=lambda told: told.asks(POD1, "eth0", NEAR.gateway), says={"ip": "10.244.1.1"}),
     ],

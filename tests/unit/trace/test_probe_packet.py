@@ -10,6 +10,7 @@ from tests.kit.machines import mac, two_nodes
 from tulle.model.network import MacAddress, Vni
 from tulle.trace.journey import Direction
 from tulle.trace.probe_packet import (
+    LEAST_SIZE,
     PAYLOAD_BYTES,
     Probe,
     describe,
@@ -31,6 +32,7 @@ from tulle.wire.frames import (
     Udp,
     Vxlan,
 )
+from tulle.wire.frames_encode import encode_packet
 
 MACHINE = two_nodes()
 ICMP, UDP, TCP = make_probe(MACHINE), make_probe(MACHINE, "udp", 53), make_probe(MACHINE, "tcp", 80)
@@ -200,6 +202,21 @@ def test_flags_without_a_bit_are_said_to_be_none() -> None:
 def test_the_digest_changes_with_what_no_hop_may_change() -> None:
     others = [replace(TCP, sequence=2), replace(TCP, port=81), replace(TCP, ident=1), replace(TCP, id=bytes(16))]
     assert len({TCP.digest, *(other.digest for other in others)}) == 5
+
+
+def test_the_mtu_that_an_error_names_is_told() -> None:
+    too_big = IcmpError(type=3, code=4, info=1350, quoted=b"")
+    assert describe(packet(ICMP.target, ICMP.source, 1, too_big)) == "ICMP fragmentation needed, MTU 1350"
+    pointer = IcmpError(type=12, code=0, info=1 << 24, quoted=b"")
+    assert describe(packet(ICMP.target, ICMP.source, 1, pointer)) == "ICMP error type 12 code 0"
+
+
+@pytest.mark.parametrize("probe", [ICMP, ICMP6, UDP, TCP], ids=["icmp", "icmp6", "udp", "tcp"])
+@pytest.mark.parametrize("size", [LEAST_SIZE, 1450, 65535])
+def test_a_probe_of_a_wished_size_fills_its_packet(probe: Probe, size: int) -> None:
+    sized = replace(probe, size=size)
+    assert sized.payload.startswith(probe.id)
+    assert len(encode_packet(packet(probe.source, probe.target, probe.number, request(sized)))) == size
 
 
 def test_an_echo_has_pings_length() -> None:
