@@ -13,6 +13,7 @@ import pytest
 from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.plugin import PluginNode, plugin_node
 from tests.kit.shims import BINARY, NO_BINARY
+from tulle.cli.main import main
 from tulle.kernel import netns
 
 PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/opt/cni/bin", "/usr/lib/cni"))
@@ -58,12 +59,16 @@ def cnitool(node: PluginNode, folder: Path, verb: str, pod: str, *chain: str, ve
         "CAP_ARGS": json.dumps({"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}),
     }
     words = [str(CNITOOL), verb, "net", f"/run/netns/{pod}"]
-    done = netns.run_in(
-        node.netns, lambda: subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    )
+    done = _inside(node, words, environment)
     assert done.returncode == 0, done
     found: dict[str, Any] = json.loads(done.stdout or "{}")
     return found
+
+
+def _inside(node: PluginNode, words: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return netns.run_in(
+        node.netns, lambda: subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    )
 
 
 def test_libcnis_client_attaches_checks_and_detaches(node: PluginNode, tmp_path: Path) -> None:
@@ -82,6 +87,19 @@ def test_libcnis_gc_removes_everything_that_it_does_not_know(node: PluginNode, t
     pod = node.new_pod()
     cnitool(node, tmp_path, "add", pod)
     cnitool(node, tmp_path, "gc", pod)
+    assert node.is_clean()
+
+
+def test_libcnis_client_uses_what_was_installed(node: PluginNode, tmp_path: Path) -> None:
+    bin_dir, conf_dir = tmp_path / "bin", tmp_path / "conf"
+    words = ["cni", "install", "--root", str(node.root), "--name", "net"]
+    assert main([*words, "--bin-dir", str(bin_dir), "--conf-dir", str(conf_dir)]) == 0
+    pod = node.new_pod()
+    environment = {"NETCONFPATH": str(conf_dir), "CNI_PATH": str(bin_dir), "TULLE_ROOT": str(node.root)}
+    for verb in ("add", "check", "status", "del"):
+        command = [str(CNITOOL), verb, "net", f"/run/netns/{pod}"]
+        done = _inside(node, command, environment)
+        assert done.returncode == 0, done
     assert node.is_clean()
 
 

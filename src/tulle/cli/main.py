@@ -73,6 +73,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         en="show or set the network configuration that all nodes share",
         zh="显示或设置所有节点共用的网络配置",
     ),
+    "cni": Command(
+        module="tulle.cli.cni",
+        en="put the CNI plugin where runtimes look for it, or remove it",
+        zh="把 CNI 插件放到运行时查找的位置，或移除它",
+    ),
     "agent": Command(module="tulle.cli.agent", en="run the node agent (also: tulled)", zh="运行节点代理（同 tulled）"),
     "completion": Command(
         module="tulle.cli.completion",

@@ -22,6 +22,23 @@ HELP: Final[Mapping[str, str]] = {
     "flannel's net-conf.json; - for standard input": "flannel 的 net-conf.json；- 表示标准输入",
     "the agent's root (default: TULLE_ROOT, else /)": "代理的根目录（默认 TULLE_ROOT，否则 /）",
     "the store (default: the embedded one in the state folder)": "存储（默认为状态目录中的内置存储）",
+    # cni
+    "put the CNI plugin where container runtimes look for it, or take it away": (
+        "把 CNI 插件放到容器运行时查找的位置，或将其移除"
+    ),
+    "write the plugin and its configuration, each whole or not at all": "写入插件及其配置，每个文件要么完整要么不写",
+    "the network's name (default: as the last time, else cbr0)": "网络名称（默认与上次相同，否则为 cbr0）",
+    "flannel's configuration in that folder: only type changes, and the file is set aside": (
+        "该目录中 flannel 的配置：只改 type，原文件移到一旁"
+    ),
+    "be the loopback plugin too, also if there is one": "同时充当 loopback 插件，即使已有一个",
+    "replace what somebody changed": "替换别人改动过的文件",
+    "remove exactly what install wrote; exit code 1 when somebody changed it": (
+        "只删除 install 写入的文件；有人改动过时退出码为 1"
+    ),
+    "only say what would be done": "只显示将要做什么",
+    "where plugins are (default: /opt/cni/bin)": "插件所在目录（默认 /opt/cni/bin）",
+    "where configurations are (default: /etc/cni/net.d)": "配置所在目录（默认 /etc/cni/net.d）",
     # etcd
     "members (default: http://127.0.0.1:4001,http://127.0.0.1:2379)": (
         "成员地址（默认 http://127.0.0.1:4001,http://127.0.0.1:2379）"
