@@ -31,7 +31,7 @@ NETWORK = IPv4Network("10.0.0.0/8")
 UNDERLAY = IPv4Address("172.16.0.0")
 POOL = SubnetPool(network=NETWORK, subnet_len=24, first=IPv4Network("10.0.1.0/24"), last=IPv4Network("10.255.255.0/24"))
 CONFIG = NetworkConfig(pool4=POOL, pool6=None, backend=Vxlan())
-WISH = UnderlayWish(iface="eth0")
+WISH = UnderlayWish(iface=("eth0",))
 PATIENCE_S = 300.0
 
 

@@ -116,7 +116,7 @@ def test_the_text_after_damage_names_just_what_is_missing_and_mends_it(lost: tup
         world.meddle(*map(Delete, lost))
         now = ours(world, SINGLE)
         missing = {key for key, obj in whole.items() if now.get(key) != obj}
-        reconciler = Reconciler(world.kernel, SystemClock(), SystemRandom(), UnderlayWish(iface="eth0"), SINGLE)
+        reconciler = Reconciler(world.kernel, SystemClock(), SystemRandom(), UnderlayWish(iface=("eth0",)), SINGLE)
         dry = world.runner.run(reconciler.dry_run())
         assert {step.key for step in dry.steps} == missing
         execute(world, format_plan(dry))
@@ -127,6 +127,6 @@ def test_the_text_after_damage_names_just_what_is_missing_and_mends_it(lost: tup
 def test_a_dry_run_changes_nothing() -> None:
     with real_world() as world:
         before = ours(world, SINGLE)
-        reconciler = Reconciler(world.kernel, SystemClock(), SystemRandom(), UnderlayWish(iface="eth0"), SINGLE)
+        reconciler = Reconciler(world.kernel, SystemClock(), SystemRandom(), UnderlayWish(iface=("eth0",)), SINGLE)
         assert world.runner.run(reconciler.dry_run()).steps
         assert ours(world, SINGLE) == before

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
+from tulle.model.network import IPAddress
 from tulle.plan.desired import Settings
 from tulle.store.etcd_address import ANONYMOUS, EtcdAccess
 
@@ -46,7 +47,9 @@ class AgentOptions:
     store: str | None = None
     """A store URL; None: the embedded store in the state folder."""
     etcd: EtcdAccess = ANONYMOUS
-    iface: str | None = None
+    iface: tuple[str, ...] = ()
+    iface_regex: tuple[str, ...] = ()
+    iface_can_reach: IPAddress | None = None
     public_ip: IPv4Address | None = None
     public_ip6: IPv6Address | None = None
     subnet_file: Path | None = None
@@ -54,6 +57,9 @@ class AgentOptions:
     lease_ttl_s: float = LEASE_TTL_S
     renew_margin_s: float = RENEW_MARGIN_S
     audit_period_s: float = AUDIT_PERIOD_S
+    healthz_ip: IPAddress = IPv4Address("127.0.0.1")
+    healthz_port: int = 0
+    """0: health is not served on an address."""
 
     @property
     def paths(self) -> Paths:

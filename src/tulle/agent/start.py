@@ -52,10 +52,13 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
     config = await _network_config(store, patience)
     wish = UnderlayWish(
         iface=options.iface,
+        iface_regex=options.iface_regex,
+        can_reach=options.iface_can_reach,
         public_ip=options.public_ip,
         public_ip6=options.public_ip6,
         need4=config.pool4 is not None,
         need6=config.pool6 is not None,
+        overlay=config.networks,
     )
     host, observed = await observe_host(kernel, wish, config)
     check_room(config, host)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tulle.cli.given import Given
 from tulle.errors import ConfigError
 from tulle.kernel.process_title import hide_argument
 from tulle.store.etcd_address import DEFAULT_PREFIX, EtcdAccess, etcd_url
@@ -46,7 +47,7 @@ def hide_password(args: argparse.Namespace) -> None:
 
 def store_url(args: argparse.Namespace, environment: Mapping[str, str]) -> str | None:
     """The store that the command line names; None: it names none.  Raises ConfigError."""
-    given = {name: value for name in (*WHERE, *HOW) if (value := _given(args, environment, name))}
+    given = {name: value for name in (*WHERE, *HOW) if (value := Given(args, environment).text(f"etcd_{name}"))}
     where = [f"--etcd-{name}" for name in WHERE if getattr(args, f"etcd_{name}")]
     if args.store is not None:
         if where:
@@ -59,21 +60,22 @@ def store_url(args: argparse.Namespace, environment: Mapping[str, str]) -> str |
 
 def access(args: argparse.Namespace, environment: Mapping[str, str]) -> EtcdAccess:
     """How to be let in.  Raises ConfigError: the password's file cannot be read."""
-    files = {name: _given(args, environment, name) for name in ("cafile", "certfile", "keyfile")}
+    given = Given(args, environment)
+    files = {name: given.text(f"etcd_{name}") for name in ("cafile", "certfile", "keyfile")}
     paths = {name: Path(value) for name, value in files.items() if value}
     return EtcdAccess(
         cafile=paths.get("cafile"),
         certfile=paths.get("certfile"),
         keyfile=paths.get("keyfile"),
-        user=_given(args, environment, "username"),
-        password=_password(args, environment),
+        user=given.text("etcd_username"),
+        password=_password(given),
     )
 
 
-def _password(args: argparse.Namespace, environment: Mapping[str, str]) -> str | None:
-    path = _given(args, environment, "password_file")
+def _password(given: Given) -> str | None:
+    path = given.text("etcd_password_file")
     if path is None:
-        return _given(args, environment, "password")
+        return given.text("etcd_password")
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(PASSWORD_LIMIT)
@@ -81,9 +83,3 @@ def _password(args: argparse.Namespace, environment: Mapping[str, str]) -> str |
         reason = error.strerror if isinstance(error, OSError) else "is no text"
         raise ConfigError(f"--etcd-password-file {path}", str(reason)) from error
     return text.rstrip("\n")
-
-
-def _given(args: argparse.Namespace, environment: Mapping[str, str], name: str) -> str | None:
-    """The flag, else its variable; an empty value is none."""
-    value: str | None = getattr(args, f"etcd_{name}")
-    return value or environment.get(f"FLANNELD_ETCD_{name.upper()}") or None

@@ -152,6 +152,10 @@ def _dispatch(words: list[str]) -> int:
         case ["--version", *_]:
             print(f"tulle {__version__}")
             return 0
+        case ["agent", *rest]:
+            from tulle.cli import agent  # its words are read as flanneld's are
+
+            return agent.run(rest, lang, as_flanneld=False)
         case _ if words[0] in COMMANDS:
             return _run_command(words[0], words, lang)
         case _:
@@ -182,13 +186,7 @@ def _run_agent(words: list[str]) -> int:
     from tulle.cli import agent  # the daemon is heavy: only here
 
     flag, words = _take_language(words)
-    lang = choose_language(flag, os.environ)
-    parser = make_parser(lang, prog="tulled", description=agent.DESCRIPTION)
-    parser.add_argument("--version", action="version", version=f"tulled {__version__}", help="print the version")
-    agent.add_arguments(parser)
-    args = parser.parse_args(words)
-    args.lang = lang
-    return agent.run(args)
+    return agent.run(words, choose_language(flag, os.environ), as_flanneld=True)
 
 
 def _take_language(words: list[str]) -> tuple[str | None, list[str]]:

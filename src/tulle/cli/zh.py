@@ -170,12 +170,25 @@ HELP: Final[Mapping[str, str]] = {
     "sqlite:///path or etcd://host:port[,host:port]/prefix (default: the embedded store in the state folder)": (
         "sqlite:///路径 或 etcd://主机:端口[,主机:端口]/前缀（默认：状态目录中的内嵌存储）"
     ),
-    "underlay device (default: that of the default route)": "底层网络设备（默认：默认路由所用的设备）",
+    "sqlite:///path or etcd://host:port[,host:port]/prefix (default: etcd where flanneld looks for it)": (
+        "sqlite:///路径 或 etcd://主机:端口[,主机:端口]/前缀（默认：flanneld 所用的 etcd 地址）"
+    ),
+    "underlay device; of several the first that fits (default: that of the default route)": (
+        "底层网络设备；给出多个时取第一个合适的（默认：默认路由所用的设备）"
+    ),
+    "the first device whose address or name matches, after --iface": "地址或名称匹配的第一个设备，在 --iface 之后尝试",
+    "the device that the route to IP takes, after both": "到 IP 的路由所用的设备，最后尝试",
     "IPv4 address that other nodes send to": "其他节点发往本节点的 IPv4 地址",
     "IPv6 address that other nodes send to": "其他节点发往本节点的 IPv6 地址",
     "where to write subnet.env": "subnet.env 的写入位置",
     "masquerade what leaves the overlay (default: false)": "对离开覆盖网络的流量做地址伪装（默认 false）",
     "accept the overlay's traffic in forward chains (default: true)": "在转发链中放行覆盖网络的流量（默认 true）",
+    "renew the lease so long before its end (default: 60)": "在租约到期前多久续租（默认 60）",
+    "where /healthz and /readyz are served (default: 0.0.0.0)": "/healthz 与 /readyz 的监听地址（默认 0.0.0.0）",
+    "their port (default: 0, not served)": "其端口（默认 0，不提供）",
+    "accepted": "仅为兼容而接受",
+    "refused: there is no Kubernetes store yet": "会被拒绝：尚无 Kubernetes 存储",
+    "accepted as flanneld's, without effect here": "为兼容 flanneld 而接受，在此不起作用",
     "how often everything is compared with the kernel (default: %(default)s)": (
         "多久把全部状态与内核比较一次（默认 %(default)s）"
     ),

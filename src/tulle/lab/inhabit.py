@@ -53,7 +53,7 @@ def _order(lab: Lab, node: LabNode) -> Order:
     options = AgentOptions(
         root=lab.node_root(node),
         store=store_url(lab.folder, lab.name),
-        iface=NODE_DEVICE,
+        iface=(NODE_DEVICE,),
         settings=Settings(ip_masq=True),
     )
     return Order(node=node.name, netns=lab.netns(node.name), options=options)

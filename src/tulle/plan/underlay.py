@@ -1,17 +1,21 @@
 """Which device carries the outer packets: a pure choice over what the kernel shows.
 
-flannel's order: by name or address when one is given; else by the public address when that is
-on the host; else the device of the default route.
+flannel's order: by name or address, by pattern, by what is to be reached, when any of these is
+given; else by the public address when that is on the host; else the device of the default route.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from tulle.errors import ConfigError
 from tulle.model.network import DroppingChain, Host, IPAddress, IPNetwork, Underlay
-from tulle.model.objects import Address, Route, Sysctl, SysctlKey
+from tulle.model.objects import Address, Link, Route, Sysctl, SysctlKey
 from tulle.model.state import KernelState
+from tulle.plan.ways import way_to
 
 HOST_SYSCTLS: Final = (SysctlKey("net/ipv6/conf/all/forwarding"),)
 """What has to be observed beside everything else for ``host_facts``."""
@@ -19,13 +23,34 @@ HOST_SYSCTLS: Final = (SysctlKey("net/ipv6/conf/all/forwarding"),)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnderlayWish:
-    """What a person asked for.  ``iface`` is a device's name or one of its addresses."""
+    """What a person asked for; of several wishes the first that fits.
 
-    iface: str | None = None
+    ``iface`` are names or addresses of devices, ``iface_regex`` expressions over either, tried
+    after them, ``can_reach`` an address whose route decides, tried last.  A pattern never means
+    a device with an address inside ``overlay``, which is the overlay's own.
+    """
+
+    iface: tuple[str, ...] = ()
+    iface_regex: tuple[str, ...] = ()
+    can_reach: IPAddress | None = None
     public_ip: IPv4Address | None = None
     public_ip6: IPv6Address | None = None
     need4: bool = True
     need6: bool = False
+    overlay: tuple[IPNetwork, ...] = ()
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The IP versions that the underlay must have."""
+        return (4,) * self.need4 + (6,) * self.need6
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A device, and the addresses of it that were named."""
+
+    device: str
+    pinned: tuple[IPAddress, ...] = ()
 
 
 def choose_underlay(observed: KernelState, wish: UnderlayWish) -> Underlay:
@@ -33,21 +58,29 @@ def choose_underlay(observed: KernelState, wish: UnderlayWish) -> Underlay:
 
     Raises ConfigError: no such device, no default route to go by, or a needed family without an address.
     """
-    link = observed.link(_device_name(observed, wish))
+    problems: list[ConfigError] = []
+    for choose in _wishes(observed, wish):
+        try:
+            return _underlay(observed, wish, choose())
+        except ConfigError as error:
+            problems.append(error)
+    raise problems[0]
+
+
+def _underlay(observed: KernelState, wish: UnderlayWish, choice: _Choice) -> Underlay:
+    link = observed.link(choice.device)
     if link is None or link.mtu is None:
-        raise ConfigError(f"--iface {wish.iface or ''}".strip(), "no such device", "see 'ip link' for the names")
-    pinned = _address(wish.iface)
-    address = _best(observed, link.name, 4, pinned)
-    address6 = _best(observed, link.name, 6, pinned)
-    if wish.need4 and address is None:
-        raise ConfigError(f"device {link.name}", "has no IPv4 address", "the network needs one")
-    if wish.need6 and address6 is None:
-        raise ConfigError(f"device {link.name}", "has no IPv6 address", "the network needs one")
+        raise ConfigError(f"--iface {choice.device}", "no such device", "see 'ip link' for the names")
+    found = {version: _best(observed, choice, version) for version in wish.versions}
+    for version, address in found.items():
+        if address is None:
+            raise ConfigError(f"device {link.name}", f"has no IPv{version} address", "the network needs one")
+    address, address6 = found.get(4), found.get(6)
     return Underlay(
         device=link.name,
         mtu=link.mtu,
-        address=address if isinstance(address, IPv4Address) and wish.need4 else None,
-        address6=address6 if isinstance(address6, IPv6Address) and wish.need6 else None,
+        address=address if isinstance(address, IPv4Address) else None,
+        address6=address6 if isinstance(address6, IPv6Address) else None,
     )
 
 
@@ -86,17 +119,68 @@ def connected_prefixes(
     )
 
 
-def _device_name(observed: KernelState, wish: UnderlayWish) -> str:
-    if wish.iface is not None:
-        pinned = _address(wish.iface)
-        return wish.iface if pinned is None else _owner(observed, pinned, "--iface")
+def _wishes(observed: KernelState, wish: UnderlayWish) -> list[partial[_Choice]]:
+    """The ways to choose a device, in their order; what a person named leaves no room for the default."""
+    ways = [partial(_named, observed, text) for text in wish.iface]
+    ways += [partial(_matching, observed, wish, pattern) for pattern in wish.iface_regex]
+    if wish.can_reach is not None:
+        ways.append(partial(_towards, observed, wish.can_reach))
+    return ways or [partial(_by_default, observed, wish)]
+
+
+def _named(observed: KernelState, text: str) -> _Choice:
+    try:
+        ip = ip_address(text)
+    except ValueError:
+        return _Choice(text)
+    return _Choice(_owner(observed, ip, "--iface"), (ip,))
+
+
+def _matching(observed: KernelState, wish: UnderlayWish, pattern: str) -> _Choice:
+    """The first device with an address of each needed family that matches; else the first whose name does."""
+    expression = re.compile(pattern)
+    devices = list(_outside_overlay(observed, wish))
+    for link in devices:
+        matched = [_first_match(observed, link, version, expression) for version in wish.versions]
+        pinned = tuple(ip for ip in matched if ip is not None)
+        if matched and len(pinned) == len(matched):
+            return _Choice(link.name, pinned)
+    for link in devices:
+        if expression.search(link.name):
+            return _Choice(link.name)
+    raise ConfigError(f"--iface-regex {ascii(pattern)[1:-1]}", "matches no device", "see 'ip address'")
+
+
+def _first_match(observed: KernelState, link: Link, version: int, expression: re.Pattern[str]) -> IPAddress | None:
+    ips = _usable(observed, link.name, version)
+    return next((ip for ip in ips if expression.search(str(ip))), None)
+
+
+def _outside_overlay(observed: KernelState, wish: UnderlayWish) -> Iterator[Link]:
+    inside = {
+        address.device
+        for address in observed.each(Address)
+        if any(address.interface.ip in network for network in wish.overlay)
+    }
+    return (link for link in observed.each(Link) if link.name not in inside)
+
+
+def _towards(observed: KernelState, target: IPAddress) -> _Choice:
+    """The device, and the source address, of the route to ``target``."""
+    route = way_to(observed.each(Route), target)
+    if route is None or route.device is None:
+        raise ConfigError(f"--iface-can-reach {target}", "there is no route to it", f"see 'ip route get {target}'")
+    return _Choice(route.device, (route.source,) if route.source is not None else ())
+
+
+def _by_default(observed: KernelState, wish: UnderlayWish) -> _Choice:
     for public in (wish.public_ip, wish.public_ip6):
         if public is not None and any(found.interface.ip == public for found in observed.each(Address)):
-            return _owner(observed, public, "--public-ip")
+            return _Choice(_owner(observed, public, "--public-ip"))
+    version = wish.versions[0]
     for route in sorted(observed.each(Route), key=lambda route: route.metric):
-        wanted_family = wish.need4 if route.dst.version == 4 else not wish.need4
-        if route.dst.prefixlen == 0 and route.device is not None and wanted_family and route.kind == "unicast":
-            return route.device
+        if route.dst.prefixlen == 0 and route.device and route.dst.version == version and route.kind == "unicast":
+            return _Choice(route.device)
     raise ConfigError("underlay", "no default route to choose a device by", "name one with --iface")
 
 
@@ -107,18 +191,15 @@ def _owner(observed: KernelState, ip: IPAddress, flag: str) -> str:
     raise ConfigError(f"{flag} {ip}", "no device has this address", "see 'ip address'")
 
 
-def _address(text: str | None) -> IPAddress | None:
-    try:
-        return ip_address(text or "")
-    except ValueError:
-        return None
+def _best(observed: KernelState, choice: _Choice, version: int) -> IPAddress | None:
+    """The one that was named above all; else the first of those that can be used."""
+    pinned = (ip for ip in choice.pinned if ip.version == version)
+    return next(pinned, None) or next(iter(_usable(observed, choice.device, version)), None)
 
 
-def _best(observed: KernelState, device: str, version: int, pinned: IPAddress | None) -> IPAddress | None:
-    """Global before link-local, permanent before dynamic, lowest first; the pinned one above all."""
+def _usable(observed: KernelState, device: str, version: int) -> list[IPAddress]:
+    """Global before link-local, permanent before dynamic, lowest first."""
     found = [a for a in observed.each(Address) if a.device == device and a.interface.version == version]
-    if pinned is not None and pinned.version == version:
-        return pinned
     usable = [a for a in found if not a.interface.is_link_local]
     usable.sort(key=lambda a: (a.scope, not a.permanent, int(a.interface.ip)))
-    return usable[0].interface.ip if usable else None
+    return [a.interface.ip for a in usable]

@@ -41,7 +41,7 @@ def test_an_entry_that_was_taken_meanwhile_is_looked_at_again_without_a_pause() 
     async def story() -> None:
         clock = VirtualClock()
         kernel = RacedKernel(bare_host())
-        loop = Reconciler(kernel, clock, SeededRandom(), UnderlayWish(iface="eth0"), intent())
+        loop = Reconciler(kernel, clock, SeededRandom(), UnderlayWish(iface=("eth0",)), intent())
         running = asyncio.ensure_future(loop.run())
         began = clock.boottime_ns()
         loop.lease_event(snapshot(OWN, lease(2)))

@@ -78,7 +78,7 @@ class World:
 
     def reborn(self) -> Reconciler:
         """A reconciler without memory."""
-        self.loop = Reconciler(self.kernel, self.clock, SeededRandom(), UnderlayWish(iface="eth0"), intent())
+        self.loop = Reconciler(self.kernel, self.clock, SeededRandom(), UnderlayWish(iface=("eth0",)), intent())
         return self.loop
 
     async def state(self) -> KernelState:
@@ -327,7 +327,7 @@ def test_a_refused_step_is_tried_again_after_a_second_doubling_to_a_minute_with_
         kernel.refused = {ROUTE2}
         # Audits would try it as well: the pauses that are seen are those between them.
         world.loop = Reconciler(
-            kernel, world.clock, SeededRandom(), UnderlayWish(iface="eth0"), intent(), audit_period_s=1e6
+            kernel, world.clock, SeededRandom(), UnderlayWish(iface=("eth0",)), intent(), audit_period_s=1e6
         )
         async with world.running():
             world.loop.lease_event(snapshot(OWN, lease(2)))

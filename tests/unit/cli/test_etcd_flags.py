@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tulle.cli import agent
+from tulle.cli import etcd_flags
+from tulle.cli.agent_flags import add_arguments, options_from
 from tulle.cli.main import OneLineParser
 from tulle.errors import ConfigError
 from tulle.store.etcd_address import ANONYMOUS, EtcdAccess
@@ -17,16 +18,16 @@ SECRET = "canary-9173"  # noqa: S105 - to be looked for
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     parser = OneLineParser(prog="tulled")
-    agent.add_arguments(parser)
+    add_arguments(parser, store_default="none")
     return parser.parse_args(words)
 
 
 def store(*words: str, **environment: str) -> str | None:
-    return agent.options_from(parsed(words), environment).store
+    return options_from(parsed(words), environment).store
 
 
 def access(words: Sequence[str], environment: Mapping[str, str]) -> EtcdAccess:
-    return agent.options_from(parsed(words), environment).etcd
+    return options_from(parsed(words), environment).etcd
 
 
 @pytest.mark.parametrize(
@@ -75,8 +76,8 @@ def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_f64_a_password_is_in_no_text_of_the_options(caplog: pytest.LogCaptureFixture) -> None:
     args = parsed(("--etcd-username=u", "--etcd-password", SECRET))
-    options = agent.options_from(args, {})
+    options = options_from(args, {})
     with caplog.at_level(logging.DEBUG):
-        agent.etcd_flags.hide_password(args)
+        etcd_flags.hide_password(args)
     assert SECRET not in repr(options) + options.store_url + caplog.text
     assert "--etcd-password-file" in caplog.text

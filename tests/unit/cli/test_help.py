@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from tulle.cli.agent import make_agent_parser
 from tulle.cli.main import COMMANDS, make_parser
 from tulle.cli.zh import HELP
 from tulle.render.walk_text import width
@@ -49,6 +50,13 @@ def test_every_help_text_is_said_in_chinese(name: str, monkeypatch: pytest.Monke
         assert max(map(width, text.splitlines())) <= 80
 
 
+def test_tulled_is_said_in_chinese_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    parser = make_agent_parser("zh", as_flanneld=True)
+    parser.format_help()
+    assert [action.help for action in parser._actions if action.help and action.help.isascii()] == []
+
+
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_help_is_printed_by_every_parser_of_the_lab(lang: str, capsys: pytest.CaptureFixture[str]) -> None:
     for parser in of_command("lab", lang)[1:]:
@@ -59,7 +67,11 @@ def test_help_is_printed_by_every_parser_of_the_lab(lang: str, capsys: pytest.Ca
 
 
 def test_no_translation_is_left_of_a_text_that_is_gone() -> None:
-    english = {text for name in PARTS for parser in of_command(name, "en") for text in _texts(parser)}
+    every = [
+        make_agent_parser("en", as_flanneld=True),
+        *(parser for name in PARTS for parser in of_command(name, "en")),
+    ]
+    english = {text for parser in every for text in _texts(parser)}
     used = english | {text[:1].lower() + text[1:].removesuffix(".") for text in english}
     assert set(HELP) - used - {"usage: ", "print the version"} == set()
 

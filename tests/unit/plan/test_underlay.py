@@ -17,6 +17,7 @@ TWO_NICS = KernelState.of(
         Address(device="eth0", interface=ip_interface("fd64::11/64")),
         Address(device="eth0", interface=ip_interface("fe80::1/64"), scope=253),
         Address(device="eth1", interface=ip_interface("10.0.2.15/24")),
+        Route(dst=IPv4Network("10.0.2.0/24"), device="eth1", source=IPv4Address("10.0.2.15"), protocol=2),
         Route(dst=IPv4Network("0.0.0.0/0"), device="eth1", via=IPv4Address("10.0.2.2"), metric=100, protocol=3),
         Route(dst=IPv4Network("0.0.0.0/0"), device="eth0", via=IPv4Address("192.168.64.1"), metric=10, protocol=3),
     ]
@@ -27,8 +28,26 @@ TWO_NICS = KernelState.of(
     ("wish", "device", "address"),
     [
         pytest.param(UnderlayWish(), "eth0", "192.168.64.11", id="the default route of the lowest metric decides"),
-        pytest.param(UnderlayWish(iface="eth1"), "eth1", "10.0.2.15", id="a name"),
-        pytest.param(UnderlayWish(iface="10.0.2.15"), "eth1", "10.0.2.15", id="an address"),
+        pytest.param(UnderlayWish(iface=("eth1",)), "eth1", "10.0.2.15", id="a name"),
+        pytest.param(UnderlayWish(iface=("10.0.2.15",)), "eth1", "10.0.2.15", id="an address"),
+        pytest.param(
+            UnderlayWish(iface=("eth9", "10.0.2.15")), "eth1", "10.0.2.15", id="of several the first that fits"
+        ),
+        pytest.param(UnderlayWish(iface_regex=("^eth1$",)), "eth1", "10.0.2.15", id="a name's pattern"),
+        pytest.param(UnderlayWish(iface_regex=(r"10\.0",)), "eth1", "10.0.2.15", id="an address's pattern"),
+        pytest.param(UnderlayWish(iface_regex=("^wl", "^eth")), "eth0", "192.168.64.11", id="the second pattern"),
+        pytest.param(
+            UnderlayWish(iface=("eth1",), iface_regex=("eth0",)), "eth1", "10.0.2.15", id="names before patterns"
+        ),
+        pytest.param(
+            UnderlayWish(iface_regex=(r"10\.|192",), overlay=(IPv4Network("10.0.2.0/24"),)),
+            "eth0",
+            "192.168.64.11",
+            id="a pattern never means a device of the overlay",
+        ),
+        pytest.param(
+            UnderlayWish(can_reach=IPv4Address("10.0.2.99")), "eth1", "10.0.2.15", id="the device towards an address"
+        ),
         pytest.param(UnderlayWish(public_ip=IPv4Address("10.0.2.15")), "eth1", "10.0.2.15", id="the public address"),
         pytest.param(
             UnderlayWish(public_ip=IPv4Address("203.0.113.9")), "eth0", "192.168.64.11", id="a NATed public address"
@@ -41,16 +60,19 @@ def test_choice(wish: UnderlayWish, device: str, address: str) -> None:
 
 
 def test_dual_stack_takes_the_global_address_of_each_family() -> None:
-    underlay = choose_underlay(TWO_NICS, UnderlayWish(iface="eth0", need6=True))
+    underlay = choose_underlay(TWO_NICS, UnderlayWish(iface=("eth0",), need6=True))
     assert (underlay.address, underlay.address6) == (IPv4Address("192.168.64.11"), IPv6Address("fd64::11"))
 
 
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
-        pytest.param(UnderlayWish(iface="eth7"), "no such device", id="unknown name"),
-        pytest.param(UnderlayWish(iface="1.2.3.4"), "no device has this address", id="unknown address"),
-        pytest.param(UnderlayWish(iface="eth1", need6=True), "has no IPv6 address", id="family missing"),
+        pytest.param(UnderlayWish(iface=("eth7",)), "no such device", id="unknown name"),
+        pytest.param(UnderlayWish(iface=("eth7", "eth8")), "iface eth7: no such device", id="unknown names: the first"),
+        pytest.param(UnderlayWish(iface_regex=("^wl",)), "iface-regex .wl: matches no device", id="pattern"),
+        pytest.param(UnderlayWish(can_reach=IPv6Address("fd99::1")), "there is no route to it", id="unreachable"),
+        pytest.param(UnderlayWish(iface=("1.2.3.4",)), "no device has this address", id="unknown address"),
+        pytest.param(UnderlayWish(iface=("eth1",), need6=True), "has no IPv6 address", id="family missing"),
     ],
 )
 def test_what_does_not_fit_is_named(wish: UnderlayWish, said: str) -> None:

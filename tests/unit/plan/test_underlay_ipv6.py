@@ -8,7 +8,7 @@ from tulle.model.state import KernelState
 from tulle.plan.desired import Inputs, Settings, node_objects
 from tulle.plan.underlay import HOST_SYSCTLS, UnderlayWish, host_facts
 
-WISH = UnderlayWish(iface="eth0")
+WISH = UnderlayWish(iface=("eth0",))
 
 
 def test_a_kernel_without_ipv6_is_known_by_its_missing_sysctl() -> None:
