@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -86,12 +86,12 @@ async def _running(world: World) -> AsyncGenerator[Reconciler]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _timed(loop: Reconciler, holds: Holds, what: Callable[[], object]) -> dict[str, float]:
+async def _timed(loop: Reconciler, holds: Holds, what: Callable[[], Awaitable[None]]) -> dict[str, float]:
     """Let ``what`` happen, and wait for the pass that it causes."""
     passes = loop.report.passes
     holds.found.clear()
     began, cpu = time.monotonic(), time.process_time()
-    what()
+    await what()
     if not await loop.wait_until(lambda now: now.report.passes > passes and now.converged, PATIENCE_S):
         raise SystemExit("never converged")
     return {
@@ -109,15 +109,15 @@ async def story(world: World, peers: int, times: int) -> dict[str, Any]:
         watching = asyncio.ensure_future(holds.watch())
         first = Snapshot(cluster_id="bench", revision=1, leases=leases)
         report: dict[str, Any] = {"peers": peers}
-        report["first pass"] = await _timed(loop, holds, lambda: loop.lease_event(first))
+        report["first pass"] = await _timed(loop, holds, lambda: loop.digest(first))
         audits = [await _timed(loop, holds, lambda: _audit(loop)) for _ in range(times)]
         report["audit"] = max(audits, key=lambda audit: audit["longest_hold_ms"])
-        report["one lease"] = await _timed(loop, holds, lambda: loop.lease_event(Put(lease(peers + 9), 2)))
+        report["one lease"] = await _timed(loop, holds, lambda: loop.digest(Put(lease(peers + 9), 2)))
         watching.cancel()
         return report
 
 
-def _audit(loop: Reconciler) -> None:
+async def _audit(loop: Reconciler) -> None:
     """What an overflow of the netlink socket asks for: a pass over everything."""
     loop.kernel_changed(Scope.all())
 

@@ -45,6 +45,20 @@ def test_desired_state_by_events_is_desired_state_from_scratch(history: Sequence
         assert found.desired.by_peer == afresh.by_peer
 
 
+@given(histories(), st.integers(1, 3))
+def test_an_event_digested_in_steps_is_the_event(history: Sequence[LeaseEvent], size: int) -> None:
+    found = Intent.initial(DUAL, DUAL_HOST, OWN_DUAL, Settings())
+    for event in history:
+        *_, (piecemeal, dirty) = found.unfold(event, NOW_NS, size)
+        found, scope = found.after(event, NOW_NS)
+        assert piecemeal.book == found.book
+        assert piecemeal.admission == found.admission
+        assert piecemeal.desired.state.objects == found.desired.state.objects
+        assert piecemeal.desired.by_peer == found.desired.by_peer
+        assert dirty.everything == scope.everything
+        assert dirty.keys >= scope.keys
+
+
 @given(histories())
 def test_every_key_that_changes_is_dirty(history: Sequence[LeaseEvent]) -> None:
     found = Intent.initial(DUAL, DUAL_HOST, OWN_DUAL, Settings())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tulle.errors import ConfigError, DecodeError, TulleError
+from tulle.kernel.turn import Precedence
 from tulle.wire.cni_error import BAD_ENVIRONMENT, VERSIONS, CniError, encode_error
 from tulle.wire.control import (
     CNI_KIND,
@@ -52,8 +53,12 @@ class AgentAnswer(TulleError):
 class ControlServer:
     """Serves ``path``: ``verbs`` by name for JSON requests, ``cni`` for plugin executions."""
 
-    def __init__(self, path: Path, cni: CniHandler, verbs: Mapping[str, Verb]) -> None:
+    def __init__(
+        self, path: Path, cni: CniHandler, verbs: Mapping[str, Verb], precedence: Precedence | None = None
+    ) -> None:
+        """With ``precedence``, pods go before the long work that shares it."""
         self._path, self._cni, self._verbs = path, cni, verbs
+        self._precedence = precedence or Precedence()
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
 
@@ -98,19 +103,18 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = b""
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                body = await reader.readexactly(decode_length(await reader.readexactly(LENGTH.size)))
-            request = decode_request(body)
+            with self._precedence.serving():
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    body = await reader.readexactly(decode_length(await reader.readexactly(LENGTH.size)))
+                request = decode_request(body)
+                if isinstance(request, CniRequest):
+                    with _beating(writer):
+                        writer.write(encode_cni_answer(*await self._cni(request.environment, request.stdin)))
         except DecodeError as error:
             writer.write(_malformed(body, error))
-            await writer.drain()
-            return
-        if isinstance(request, CniRequest):
-            with _beating(writer):
-                answer = await self._cni(request.environment, request.stdin)
-            writer.write(encode_cni_answer(*answer))
         else:
-            writer.write(encode_frame(encode_json(await self._answer(request.body))))
+            if not isinstance(request, CniRequest):
+                writer.write(encode_frame(encode_json(await self._answer(request.body))))
         await writer.drain()
 
     async def _answer(self, request: JsonObject) -> JsonObject:

@@ -19,6 +19,7 @@ from tulle.cni.service import serving
 from tulle.errors import StoreUnavailable
 from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.system import SystemClock, SystemFiles, SystemRandom, check_privileges, keep_collector_short
+from tulle.kernel.turn import Precedence
 from tulle.model.state import Scope
 from tulle.store.open import open_store
 
@@ -34,12 +35,20 @@ async def run_agent(options: AgentOptions) -> None:
     keep_collector_short()
     desk = Desk(options.store_url, clock.wall_ns(), os.getpid())
     async with AsyncExitStack() as stack:
-        kernel = LinuxKernel.open()
+        precedence = Precedence()
+        kernel = LinuxKernel.open(precedence=precedence)
         stack.callback(kernel.close)
-        await stack.enter_async_context(_control_server(options, desk))
+        await stack.enter_async_context(_control_server(options, desk, precedence))
         store = open_store(options.store_url, clock, options.etcd)
         stack.push_async_callback(store.close)
-        rim = Rim(kernel=kernel, store=store, clock=clock, random=SystemRandom(), files=SystemFiles())
+        rim = Rim(
+            kernel=kernel,
+            store=store,
+            clock=clock,
+            random=SystemRandom(),
+            files=SystemFiles(),
+            precedence=precedence,
+        )
         await be_a_node(options, rim, desk, lambda: notify(os.environ, READY))
 
 
@@ -57,10 +66,10 @@ async def be_a_node(options: AgentOptions, rim: Rim, desk: Desk, on_place: Calla
 
 
 @asynccontextmanager
-async def _control_server(options: AgentOptions, desk: Desk) -> AsyncGenerator[None]:
+async def _control_server(options: AgentOptions, desk: Desk, precedence: Precedence) -> AsyncGenerator[None]:
     """Questions are answered from here on; that nobody else answers them is what makes this root ours."""
     async with serving(options.paths.root, desk.pod_network) as cni:
-        server = ControlServer(options.paths.socket, cni.handle, desk.verbs)
+        server = ControlServer(options.paths.socket, cni.handle, desk.verbs, precedence)
         await server.start()
         try:
             yield
@@ -75,7 +84,7 @@ async def _follow_leases(node: Node) -> None:
             async for event in node.directory.watch():
                 node.store_answers(True)
                 node.keeper.noticed(event)
-                node.reconciler.lease_event(event)
+                await node.reconciler.digest(event)
         except StoreUnavailable as error:
             node.store_answers(False, str(error))
         await node.clock.sleep(jittered(node.random))

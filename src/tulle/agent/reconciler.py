@@ -19,6 +19,7 @@ from tulle.agent.report import Pass, PassReport, after_pass, announce
 from tulle.agent.retries import Retries
 from tulle.errors import ConfigError, KernelError, Unsupported
 from tulle.kernel.port import Kernel
+from tulle.kernel.turn import Precedence, Turn
 from tulle.model.change import Create, Outcome, Plan
 from tulle.model.lease import Lease, LeaseEvent
 from tulle.model.network import Host, NetworkConfig
@@ -28,7 +29,7 @@ from tulle.ownership import NodeOwnership
 from tulle.plan.desired import node_objects, node_ownership, tunnels
 from tulle.plan.diff import diff
 from tulle.plan.intent import Intent
-from tulle.plan.slices import SLICE, joined, slices
+from tulle.plan.slices import SLICE, Joint, slices
 from tulle.plan.underlay import HOST_SYSCTLS, UnderlayWish, host_facts
 from tulle.seams import Clock, Random
 
@@ -61,9 +62,12 @@ class Reconciler:
         wish: UnderlayWish,
         intent: Intent,
         audit_period_s: float = AUDIT_PERIOD_S,
+        precedence: Precedence | None = None,
     ) -> None:
+        """With ``precedence``, long work waits for whoever is served on this loop."""
         self._kernel, self._clock, self._wish = kernel, clock, wish
         self._intent, self._audit_period_ns = intent, int(audit_period_s * NS)
+        self._precedence = precedence
         self._tunnels = frozenset(tunnels(intent.desired.inputs.config))
         self._intended = Scope()  # dirty because the intent changed
         self._drifted = Scope()  # dirty because the kernel changed, or might have
@@ -104,6 +108,18 @@ class Reconciler:
     def lease_event(self, event: LeaseEvent) -> None:
         """The store says that leases changed."""
         self._adopt(self._intent.after(event, self._clock.boottime_ns()))
+
+    async def digest(self, event: LeaseEvent) -> None:
+        """``lease_event``, but others run in between: a snapshot may hold ten thousand leases."""
+        turn = Turn(self._precedence)
+        while True:
+            before, change = self._intent, None
+            for change in before.unfold(event, self._clock.boottime_ns()):  # noqa: B007  the last one counts
+                await turn.rest()
+            if self._intent is before and change is not None:
+                self._adopt(change)
+                return
+            # the host, or our own lease, has changed meanwhile: once more
 
     def own_lease(self, own: Lease) -> None:
         """Our own lease is another one now."""
@@ -203,7 +219,7 @@ class Reconciler:
             self._drifted |= drifted
             raise
         elapsed_ns = self._clock.boottime_ns() - started
-        self._record(Pass(looked_at=scope, intended=intended, plan=plan, outcomes=outcomes, elapsed_ns=elapsed_ns))
+        self._record(Pass.of(looked_at=scope, intended=intended, plan=plan, outcomes=outcomes, elapsed_ns=elapsed_ns))
         return True
 
     async def _plan(self, wanted: KernelState, observed: KernelState, scope: Scope) -> Plan:
@@ -211,11 +227,11 @@ class Reconciler:
         judge = self._ownership(observed)
         if not scope.everything:
             return diff(wanted, observed, judge, scope)
-        plans: list[Plan] = []
+        joint, turn = Joint(wanted), Turn(self._precedence)
         for part in slices(wanted, observed):
-            plans.append(diff(part.desired, part.observed, judge))
-            await asyncio.sleep(0)
-        return joined(plans, wanted)
+            joint.add(diff(part.desired, part.observed, judge))
+            await turn.rest()
+        return joint.plan()
 
     # -- the host ---------------------------------------------------------------------
 

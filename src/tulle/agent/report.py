@@ -36,17 +36,32 @@ class PassReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """One pass: what it looked at, and of that because the intent had changed; what it did."""
+    """One pass: what it looked at, and of that because the intent had changed; what it did.
+
+    ``repairs`` is what others had changed and is right again.
+    """
 
     looked_at: Scope
-    intended: Scope
     plan: Plan
     outcomes: tuple[Outcome, ...]
+    failures: tuple[Outcome, ...]
+    repairs: tuple[Outcome, ...]
     elapsed_ns: int
 
-    @property
-    def failures(self) -> tuple[Outcome, ...]:
-        return tuple(outcome for outcome in self.outcomes if outcome.error is not None)
+    @classmethod
+    def of(
+        cls, *, looked_at: Scope, intended: Scope, plan: Plan, outcomes: tuple[Outcome, ...], elapsed_ns: int
+    ) -> "Pass":
+        """The pass, with its many outcomes sorted once."""
+        done = () if intended.everything else (o for o in outcomes if o.error is None)
+        return cls(
+            looked_at=looked_at,
+            plan=plan,
+            outcomes=outcomes,
+            failures=tuple(o for o in outcomes if o.error is not None),
+            repairs=tuple(o for o in done if not intended.names(o.step.key)),
+            elapsed_ns=elapsed_ns,
+        )
 
     @property
     def overtaken(self) -> frozenset[ObjectKey]:
@@ -57,12 +72,6 @@ class Pass:
         unchanged = {key.name for outcome in self.failures if isinstance(key := outcome.step.key, LinkKey)}
         taken = (o.step.key for o in self.failures if o.error is not None and o.error.errno == EEXIST)
         return frozenset(key for key in taken if device_of(key) not in unchanged)
-
-    @property
-    def repairs(self) -> tuple[Outcome, ...]:
-        """What others had changed and is right again."""
-        done = (outcome for outcome in self.outcomes if outcome.error is None)
-        return tuple(outcome for outcome in done if not self.intended.names(outcome.step.key))
 
 
 def after_pass(before: PassReport, done: Pass) -> PassReport:

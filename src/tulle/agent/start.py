@@ -18,6 +18,7 @@ from tulle.agent.reconciler import Reconciler, observe_host
 from tulle.errors import DecodeError, StoreUnavailable
 from tulle.kernel.port import Kernel
 from tulle.kernel.system import settle_memory
+from tulle.kernel.turn import Precedence
 from tulle.model.lease import Lease
 from tulle.model.network import Host, NetworkConfig, Vxlan
 from tulle.model.state import KernelState
@@ -43,6 +44,8 @@ class Rim:
     clock: Clock
     random: Random
     files: Files
+    precedence: Precedence | None = None
+    """Who is served while there is long work goes first."""
 
 
 async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
@@ -72,7 +75,7 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
     log.info("lease %s; underlay %s", own.key, host.underlay)
     host = replace(host, connected=connected_prefixes(observed, frozenset(tunnels(config)), own.subnets))
     intent = Intent.initial(config, host, own, options.settings)
-    reconciler = Reconciler(kernel, clock, random, wish, intent, options.audit_period_s)
+    reconciler = Reconciler(kernel, clock, random, wish, intent, options.audit_period_s, rim.precedence)
     keeper.on_change = reconciler.own_lease
     node = Node(
         options=options,

@@ -5,6 +5,7 @@ stops nobody else, except those on a device that could not be made.
 """
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from errno import EIO, ENOBUFS, EOPNOTSUPP
@@ -17,15 +18,19 @@ from tulle.kernel.devices import Devices
 from tulle.kernel.netlink_socket import NetlinkSocket, Overflow
 from tulle.kernel.netns import open_path
 from tulle.kernel.nft import NftEngine
-from tulle.kernel.turn import Turn
-from tulle.model.change import Change, Create, Delete, Outcome, Plan, Step
-from tulle.model.objects import ChainAccept, KernelObject, Link, NftTable, Sysctl, VethKind, VxlanKind
+from tulle.kernel.turn import Precedence, Turn
+from tulle.model.change import Change, Create, Delete, Outcome, Plan, Step, subject_of
+from tulle.model.objects import ChainAccept, Link, NftTable, Sysctl, VethKind, VxlanKind
 from tulle.model.state import object_device
 from tulle.plan.text import format_step
 from tulle.wire.netlink import Ack, Request
 
 BATCH: Final = 128
-"""So many answers fit the smallest receive buffer, and the slowest take the kernel about 10 ms."""
+"""So many answers fit the smallest receive buffer."""
+LEAST_BATCH: Final = 8
+PAGE: Final = 1024
+BATCH_S: Final = 0.004
+"""A route among ten thousand takes the kernel 200 µs: later batches are as large as fits into this."""
 
 
 @dataclass
@@ -43,8 +48,10 @@ class Batch:
 class Applier:
     """Carries out plans, one at a time."""
 
-    def __init__(self, netns: int | None, sock: NetlinkSocket, nft: NftEngine | None) -> None:
-        self._netns, self._socket, self._nft = netns, sock, nft
+    def __init__(
+        self, netns: int | None, sock: NetlinkSocket, nft: NftEngine | None, precedence: Precedence | None = None
+    ) -> None:
+        self._netns, self._socket, self._nft, self._precedence = netns, sock, nft, precedence
 
     async def apply(self, plan: Plan) -> tuple[Outcome, ...]:
         return await _Run(self, plan.steps).outcomes()
@@ -75,6 +82,9 @@ class Applier:
 
     def devices(self) -> Devices:
         return Devices(self._socket)
+
+    def turn(self) -> Turn:
+        return Turn(self._precedence)
 
     async def _filter_step(self, step: Step) -> KernelError | None:
         if self._nft is None:
@@ -130,13 +140,19 @@ class _Run:
         self._errors: dict[int, KernelError] = {}
         self._not_made: dict[str, KernelError] = {}
         self._batch = Batch()
-        self._turn = Turn()
+        self._turn = applier.turn()
+        self._room = BATCH
 
     async def outcomes(self) -> tuple[Outcome, ...]:
         for number, step in enumerate(self._steps):
             await self._take(number, step)
         await self._flush()
-        return tuple(Outcome(step, self._errors.get(number)) for number, step in enumerate(self._steps))
+        outcomes: list[Outcome] = []
+        for page in range(0, len(self._steps), PAGE):
+            steps = enumerate(self._steps[page : page + PAGE], page)
+            outcomes += [Outcome(step, self._errors.get(number)) for number, step in steps]
+            await self._turn.rest()
+        return tuple(outcomes)
 
     async def _take(self, number: int, step: Step) -> None:
         obj = subject_of(step)
@@ -159,14 +175,17 @@ class _Run:
             self._batch.add(number, encode.requests(step, self._devices.index))
         except KernelError as error:
             self._fail(number, error)
-        if len(self._batch.requests) >= BATCH:
+        if len(self._batch.requests) >= self._room:
             await self._flush()
 
     async def _flush(self) -> None:
         batch, self._batch = self._batch, Batch()
         if not batch.requests:
             return
-        for number, ack in zip(batch.steps, self._applier.execute(batch.requests), strict=True):
+        started = time.perf_counter()
+        acks = self._applier.execute(batch.requests)
+        self._room = room_for(len(batch.requests), time.perf_counter() - started)
+        for number, ack in zip(batch.steps, acks, strict=True):
             if ack.errno and number not in self._errors:
                 self._fail(number, KernelError(ack.errno, _named(self._steps[number]), ack.reason))
         await self._turn.rest()
@@ -182,9 +201,9 @@ class _Run:
             self._not_made[step.obj.name] = error
 
 
-def subject_of(step: Step) -> KernelObject:
-    """The object that a step is about, as it shall be."""
-    return step.after if isinstance(step, Change) else step.obj
+def room_for(count: int, elapsed_s: float) -> int:
+    """How many requests the next batch may have, after ``count`` took ``elapsed_s``: the loop waits for them."""
+    return max(LEAST_BATCH, min(BATCH, int(count * BATCH_S / max(elapsed_s, 1e-6))))
 
 
 def _explained(error: KernelError, link: Link, step: Step) -> KernelError:

@@ -4,7 +4,6 @@
 things that are not rtnetlink; here is only what they share, the namespace and its sockets.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,13 +18,14 @@ from tulle.kernel.netlink_socket import NetlinkSocket
 from tulle.kernel.netns import open_path
 from tulle.kernel.nft import NftEngine
 from tulle.kernel.observe import Observer
+from tulle.kernel.turn import Precedence, Turn
 from tulle.model.change import Outcome, Plan
 from tulle.model.network import DroppingChain, IPNetwork
 from tulle.model.objects import ChainAcceptKey, KernelObject, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import KernelState, Scope
 
-PAGE: Final = 2048
-"""So many objects get their key in about 3 ms."""
+PAGE: Final = 1024
+"""So many objects get their key in about 1.5 ms."""
 
 
 class LinuxKernel:
@@ -35,15 +35,26 @@ class LinuxKernel:
     changes, which are answered before another task can run.
     """
 
-    def __init__(self, netns: int | None, dumps: NetlinkSocket, sock: NetlinkSocket, nft: NftEngine | None) -> None:
-        """``netns`` is a descriptor that the instance owns; None: the namespace of this process."""
+    def __init__(
+        self,
+        netns: int | None,
+        dumps: NetlinkSocket,
+        sock: NetlinkSocket,
+        nft: NftEngine | None,
+        precedence: Precedence | None = None,
+    ) -> None:
+        """``netns`` is a descriptor that the instance owns; None: the namespace of this process.
+
+        With ``precedence`` long work on it waits for whoever is served.
+        """
         self._netns, self._dumps, self._socket, self._nft = netns, dumps, sock, nft
-        self._observer = Observer(dumps, sock)
-        self._applier = Applier(netns, sock, nft)
+        self._precedence = precedence
+        self._observer = Observer(dumps, sock, precedence)
+        self._applier = Applier(netns, sock, nft, precedence)
         self._monitors: list[Monitor] = []
 
     @classmethod
-    def open(cls, netns: Path | int | None = None) -> "LinuxKernel":
+    def open(cls, netns: Path | int | None = None, precedence: Precedence | None = None) -> "LinuxKernel":
         """The kernel of ``netns`` (None: this thread's namespace).  Raises KernelError, ConfigError."""
         if isinstance(netns, Path):
             descriptor: int | None = open_path(netns)
@@ -51,7 +62,7 @@ class LinuxKernel:
             descriptor = None if netns is None else os.dup(netns)
         try:
             dumps, sock = NetlinkSocket.open(descriptor), NetlinkSocket.open(descriptor)
-            return cls(descriptor, dumps, sock, _open_nft(descriptor))
+            return cls(descriptor, dumps, sock, _open_nft(descriptor), precedence)
         except BaseException:
             if descriptor is not None:
                 os.close(descriptor)
@@ -62,7 +73,7 @@ class LinuxKernel:
         objects += await sysctl.read(self._netns, [key for key in scope.keys if isinstance(key, SysctlKey)])
         rules = [key for key in scope.keys if isinstance(key, NftTableKey | ChainAcceptKey)]
         objects += await self._rules(rules)
-        return await _state(objects)
+        return await _state(objects, Turn(self._precedence))
 
     async def apply(self, plan: Plan) -> tuple[Outcome, ...]:
         return await self._applier.apply(plan)
@@ -93,12 +104,12 @@ class LinuxKernel:
         return await self._nft.observe(keys) if keys and self._nft is not None else []
 
 
-async def _state(objects: list[KernelObject]) -> KernelState:
+async def _state(objects: list[KernelObject], turn: Turn) -> KernelState:
     """The state, built page by page; of two routes with one key the first, which is the one that the kernel takes."""
     found: dict[ObjectKey, KernelObject] = {}
     for start in range(len(objects), 0, -PAGE):
         found |= {obj.key: obj for obj in reversed(objects[max(0, start - PAGE) : start])}
-        await asyncio.sleep(0)
+        await turn.rest()
     return KernelState(MappingProxyType(found))
 
 

@@ -17,7 +17,7 @@ from tulle.errors import DecodeError, KernelError
 from tulle.kernel import decode
 from tulle.kernel.devices import Devices
 from tulle.kernel.netlink_socket import DUMP_TRIES, NetlinkSocket, Overflow
-from tulle.kernel.turn import Turn
+from tulle.kernel.turn import Precedence, Turn
 from tulle.model.objects import AddressKey, FdbKey, KernelObject, LinkKey, NeighborKey, ObjectKey, RouteKey
 from tulle.model.state import Scope
 from tulle.wire.netlink import Message, Request
@@ -29,6 +29,8 @@ K = TypeVar("K", AddressKey, NeighborKey, FdbKey)
 
 FEW: Final = 32
 """So many single questions cost about as much as a dump of a thousand entries."""
+PAGE: Final = 128
+"""So many messages are decoded in about a millisecond."""
 PATIENT_TRIES: Final = DUMP_TRIES // 2
 """After so many interrupted dumps the next ones are read without letting others run."""
 
@@ -45,8 +47,8 @@ class Dump:
 class Observer:
     """Dumps through a socket of its own; observations wait for each other."""
 
-    def __init__(self, dumps: NetlinkSocket, questions: NetlinkSocket) -> None:
-        self._dumps, self._questions = dumps, questions
+    def __init__(self, dumps: NetlinkSocket, questions: NetlinkSocket, precedence: Precedence | None = None) -> None:
+        self._dumps, self._questions, self._precedence = dumps, questions, precedence
         self._turn = asyncio.Lock()
 
     async def observe(self, scope: Scope) -> list[KernelObject]:
@@ -61,7 +63,7 @@ class Observer:
                 else:
                     objects = view.single(scope)
                     plan = view.dumps(scope)
-                turn = Turn()
+                turn = Turn(self._precedence)
                 for dump in plan:
                     objects += await self._read(dump, turn)
             except Overflow as error:
@@ -73,7 +75,7 @@ class Observer:
     async def _links(self, view: "View") -> list[links.LinkMessage]:
         found = [
             links.decode_link(message)
-            for message in await self._messages(Dump(links.dump_links(), lambda _: None), Turn())
+            for message in await self._messages(Dump(links.dump_links(), lambda _: None), Turn(self._precedence))
         ]
         for link in found:
             view.devices.learn(link)
@@ -82,8 +84,8 @@ class Observer:
     async def _read(self, dump: Dump, turn: Turn) -> list[KernelObject]:
         found: list[KernelObject] = []
         messages = await self._messages(dump, turn)
-        for start in range(0, len(messages), 512):
-            page = messages[start : start + 512]
+        for start in range(0, len(messages), PAGE):
+            page = messages[start : start + PAGE]
             found += [obj for message in page if (obj := dump.read(message)) is not None]
             await turn.rest()
         return found

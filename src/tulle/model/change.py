@@ -44,6 +44,11 @@ class Delete:
 Step: TypeAlias = Create | Change | Delete
 
 
+def subject_of(step: Step) -> KernelObject:
+    """The object that a step is about, as it shall be."""
+    return step.after if isinstance(step, Change) else step.obj
+
+
 @dataclass(frozen=True, slots=True)
 class Conflict:
     """A foreign object holds a key that we want: reported and tried again, never replaced."""

@@ -25,6 +25,8 @@ from tulle.model.objects import (
 )
 
 T = TypeVar("T", bound=KernelObject)
+K = TypeVar("K")
+V = TypeVar("V")
 
 _WITHOUT_NUMBER: Final = (Sysctl, NftTable, ChainAccept)
 """Kinds of which a namespace may hold any number: looked at by key only."""
@@ -77,14 +79,14 @@ class KernelState:
 
     def changed(self, gone: Iterable[ObjectKey], made: Iterable[KernelObject]) -> "KernelState":
         """This state less ``gone``, then with ``made``.  The other keys are copied without being hashed again."""
-        objects = _copied(self.objects)
+        objects = copied(self.objects)
         for key in gone:
             objects.pop(key, None)
         objects.update({obj.key: obj for obj in made})
         return KernelState(MappingProxyType(objects))
 
 
-def _copied(objects: Mapping[ObjectKey, KernelObject]) -> dict[ObjectKey, KernelObject]:
+def copied(objects: Mapping[K, V]) -> dict[K, V]:
     """``dict(proxy)`` would hash every key, a hundred times the work of the copy itself."""
     return objects.copy() if isinstance(objects, MappingProxyType) else dict(objects)
 

@@ -7,6 +7,7 @@ an event re-judges that small circle and nothing else.
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
@@ -36,12 +37,14 @@ class Refusal:
 class Admission:
     """The leases to program, and the refused ones with their reasons, by key.
 
-    ``holders`` says which peer has each claim; it is what makes the next admission cheap.
+    ``holders`` says which peer has each claim; it is what makes the next admission cheap.  ``judged`` are the
+    keys that this one looked at: all others are as they were.
     """
 
     peers: Mapping[LeaseKey, Lease] = field(default_factory=lambda: MappingProxyType({}))
     refusals: tuple[Refusal, ...] = ()
     holders: Mapping[Claim, LeaseKey] = field(default_factory=lambda: MappingProxyType({}))
+    judged: AbstractSet[LeaseKey] = field(default=frozenset(), compare=False)
 
 
 def admit(
@@ -79,7 +82,8 @@ def admit(
             continue
         peers[lease.key] = lease
         holders |= dict.fromkeys(claims, lease.key)
-    return Admission(peers=peers, refusals=tuple(Refusal(key, rules[key]) for key in sorted(rules)), holders=holders)
+    refusals = tuple(Refusal(key, rules[key]) for key in sorted(rules))
+    return Admission(peers=peers, refusals=refusals, holders=holders, judged=circle)
 
 
 def _circle(book: LeaseBook, judge: "_Judge", previous: Admission, changed: frozenset[LeaseKey]) -> set[LeaseKey]:

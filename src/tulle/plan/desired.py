@@ -14,7 +14,7 @@ from typing import assert_never
 from tulle.model.lease import Lease, LeaseKey
 from tulle.model.network import DroppingChain, Host, HostGw, IPAddress, MacAddress, NetworkConfig, SubnetPool, Vxlan
 from tulle.model.objects import ChainAccept, KernelObject, LinkKind, ObjectKey, Sysctl, VxlanKind
-from tulle.model.state import KernelState, Scope
+from tulle.model.state import KernelState, Scope, copied
 from tulle.ownership import NodeOwnership
 from tulle.plan import hostgw, vxlan
 from tulle.plan.firewall import NodeFirewall, firewall_table
@@ -50,7 +50,7 @@ class Desired:
     def with_peers(self, peers: Mapping[LeaseKey, Lease], changed: AbstractSet[LeaseKey]) -> tuple["Desired", Scope]:
         """The desired state once ``peers`` are the peers, given that only ``changed`` differ, and the dirty keys."""
         inputs = replace(self.inputs, peers=peers)
-        by_peer = dict(self.by_peer)
+        by_peer = copied(self.by_peer)
         gone: set[ObjectKey] = set()
         made: dict[ObjectKey, KernelObject] = {}
         for key in changed:

@@ -62,7 +62,7 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
 
 def in_order(steps: Iterable[Step], desired: KernelState) -> tuple[Step, ...]:
     """The steps as they have to be carried out on the way to ``desired``: make before break."""
-    return tuple(sorted(steps, key=lambda step: _rank(step, desired)))
+    return tuple(sorted(steps, key=lambda step: rank(step, desired)))
 
 
 def _steps_towards(wanted: KernelObject, found: KernelObject | None) -> tuple[Step, ...]:
@@ -154,7 +154,7 @@ def _is_own(standing: Standing) -> bool:
     return standing in {Standing.OURS, Standing.KEPT}
 
 
-def _rank(step: Step, desired: KernelState) -> tuple[int, int]:
+def rank(step: Step, desired: KernelState) -> tuple[int, int]:
     """Make before break: what must go first (rebuilds), then what is made, then what is removed.
 
     Neighbours are made before FDB entries and removed after them, since they are how a later run

@@ -4,7 +4,9 @@
 single variable and every event is ``intent, scope = intent.after(event, …)``.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from tulle.model.book import expire_held, fold
 from tulle.model.lease import Lease, LeaseBook, LeaseEvent, LeaseKey
@@ -13,6 +15,7 @@ from tulle.model.objects import ChainAccept
 from tulle.model.state import Scope
 from tulle.plan.admission import Admission, admit
 from tulle.plan.desired import Desired, Inputs, Settings, desired
+from tulle.plan.slices import SLICE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +40,23 @@ class Intent:
 
     def after(self, event: LeaseEvent, now_ns: int) -> tuple["Intent", Scope]:
         """The intent once ``event`` is known, and the keys it makes dirty."""
+        *_, whole = self.unfold(event, now_ns)
+        return whole
+
+    def unfold(self, event: LeaseEvent, now_ns: int, size: int = SLICE) -> Iterator[tuple["Intent", Scope]]:
+        """``after`` in steps of ``size`` leases, between which the caller may let others run.
+
+        Only the last that it yields is an intent to act upon: the leases of the steps to come are missing before.
+        """
         first = not self.book.synced
         book, changed = fold(self.book, event, now_ns, self.desired.inputs.own.key)
-        intent, scope = self._with_book(book, changed)
-        return intent, Scope.all() if first and book.synced else scope
+        intent, dirty = self, Scope()
+        keys = iter(changed)
+        while page := frozenset(islice(keys, size)):
+            intent, scope = intent._with_book(book, page)
+            dirty = dirty if first else dirty | scope
+            yield intent, dirty
+        yield replace(intent, book=book), Scope.all() if first and book.synced else dirty
 
     def after_time(self, now_ns: int) -> tuple["Intent", Scope]:
         """The intent once held leases whose time is over are gone."""
@@ -65,7 +81,7 @@ class Intent:
         inputs = self.desired.inputs
         admission = admit(book, inputs.config, inputs.host, inputs.own, previous=self.admission, changed=changed)
         before, after = self.admission.peers, admission.peers
-        moved = {key for key in before.keys() | after.keys() if _differ(before.get(key), after.get(key))}
+        moved = {key for key in admission.judged if _differ(before.get(key), after.get(key))}
         wanted, scope = self.desired.with_peers(after, moved)
         macs = self.seen_macs | {
             mac

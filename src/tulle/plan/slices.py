@@ -6,17 +6,17 @@ wanted devices and their addresses, is in every piece.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from tulle.model.change import Plan
+from tulle.model.change import Conflict, Plan, Step, subject_of
 from tulle.model.objects import Address, FdbEntry, KernelObject, Link, Neighbor, ObjectKey, Route
 from tulle.model.state import KernelState
-from tulle.plan.diff import in_order
+from tulle.plan.diff import rank
 
-SLICE: Final = 500
-"""So many objects are compared in about 5 ms."""
+SLICE: Final = 200
+"""So many objects are compared in about 2 ms."""
 _ENTRIES: Final = (Route, Neighbor, FdbEntry)
 """What there is one of for each peer."""
 
@@ -44,11 +44,40 @@ def slices(desired: KernelState, observed: KernelState, size: int = SLICE) -> It
 
 def joined(plans: Iterable[Plan], desired: KernelState) -> Plan:
     """The plans of all parts as one: what several say is said once, in the order of a single ``diff``."""
-    plans = tuple(plans)
-    steps = dict.fromkeys(step for plan in plans for step in plan.steps)
-    conflicts = dict.fromkeys(conflict for plan in plans for conflict in plan.conflicts)
-    strangers = dict.fromkeys(stranger for plan in plans for stranger in plan.strangers)
-    return Plan(in_order(steps, desired), tuple(conflicts), tuple(strangers))
+    joint = Joint(desired)
+    for plan in plans:
+        joint.add(plan)
+    return joint.plan()
+
+
+class Joint:
+    """Joins the plans of parts as they come, so that nothing linear is left for the end.
+
+    Of the many kinds each object is in one part only; hashing all of them would cost more than comparing them did.
+    """
+
+    def __init__(self, desired: KernelState) -> None:
+        self._desired = desired
+        self._steps: dict[tuple[int, int], list[Step]] = {}
+        self._said: set[Step] = set()
+        self._conflicts: dict[Conflict, None] = {}
+        self._strangers: dict[KernelObject, None] = {}
+
+    def add(self, plan: Plan) -> None:
+        """Take in the plan of one more part."""
+        for step in plan.steps:
+            if not isinstance(subject_of(step), _ENTRIES):
+                if step in self._said:
+                    continue
+                self._said.add(step)
+            self._steps.setdefault(rank(step, self._desired), []).append(step)
+        self._conflicts.update(dict.fromkeys(plan.conflicts))
+        self._strangers.update(dict.fromkeys(plan.strangers))
+
+    def plan(self) -> Plan:
+        """The whole."""
+        steps = chain.from_iterable(self._steps[order] for order in sorted(self._steps))
+        return Plan(tuple(steps), tuple(self._conflicts), tuple(self._strangers))
 
 
 def _few(state: KernelState) -> KernelState:

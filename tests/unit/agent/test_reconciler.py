@@ -128,6 +128,23 @@ def tell(story: Coroutine[Any, Any, None]) -> None:
     virtual_time.run(story)
 
 
+# -- much at once -------------------------------------------------------------------------
+
+
+def test_a_snapshot_is_digested_whole_although_the_host_changes_meanwhile() -> None:
+    async def story() -> None:
+        world = World()
+        peers = [lease(number) for number in range(2, 200)]
+        digestion = asyncio.ensure_future(world.loop.digest(snapshot(OWN, *peers)))
+        await asyncio.sleep(0)
+        world.loop.own_lease(replace(OWN, expires_at_ns=7))
+        await digestion
+        assert world.loop.intent.desired.inputs.own.expires_at_ns == 7
+        assert len(world.loop.intent.admission.peers) == len(peers)
+
+    tell(story())
+
+
 # -- the snapshot first -------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ STRANGER = Neighbor(device="flannel.1", ip=IPv4Address("10.244.2.7"), mac=MacAdd
 def a_pass(
     *outcomes: Outcome, plan: Plan | None = None, looked_at: Scope | None = None, intended: Scope | None = None
 ) -> Pass:
-    return Pass(
+    return Pass.of(
         looked_at=looked_at or Scope.all(),
         intended=intended or Scope(),
         plan=Plan() if plan is None else plan,
