@@ -25,6 +25,8 @@ HOUSE = Path(__file__).parents[2]
         ("docs/pictures.zh.md", "zh", 10),
         ("docs/trace.md", "en", 12),
         ("docs/trace.zh.md", "zh", 12),
+        ("docs/watch.md", "en", 3),
+        ("docs/watch.zh.md", "zh", 3),
     ],
 )
 def test_every_command_of_the_page_works_as_shown(page: str, lang: str, commands: int) -> None:

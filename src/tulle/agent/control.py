@@ -132,18 +132,44 @@ class ControlServer:
 
 def ask(path: Path, request: JsonObject, timeout_s: float) -> JsonObject:
     """The agent's answer.  Raises TulleError: no agent there, no answer in time, or the agent's own error."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+    with _in_words(path, timeout_s), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout_s)
-        try:
-            sock.connect(str(path))
-            sock.sendall(encode_verb(request))
-            answer = decode_json(_exactly(sock, decode_length(_exactly(sock, LENGTH.size), ANSWER_LIMIT)))
-        except TimeoutError:
-            raise AgentAnswer(f"agent: no answer on {path} in {timeout_s:g} s: see its log") from None
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise AgentAnswer(f"agent: not running (nothing answers on {path}): start it with tulled") from None
-        except OSError as error:
-            raise AgentAnswer(f"agent: {path}: {error.strerror or error}: run as the agent's user, or root") from None
+        sock.connect(str(path))
+        sock.sendall(encode_verb(request))
+        answer = decode_json(_exactly(sock, decode_length(_exactly(sock, LENGTH.size), ANSWER_LIMIT)))
+    return _checked(answer)
+
+
+async def ask_meanwhile(path: Path, request: JsonObject, timeout_s: float) -> JsonObject:
+    """``ask`` for those who have other things to do until the answer comes."""
+    with _in_words(path, timeout_s):
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            try:
+                writer.write(encode_verb(request))
+                length = decode_length(await reader.readexactly(LENGTH.size), ANSWER_LIMIT)
+                answer = decode_json(await reader.readexactly(length))
+            finally:
+                writer.close()
+    return _checked(answer)
+
+
+@contextmanager
+def _in_words(path: Path, timeout_s: float) -> Generator[None]:
+    """Whatever keeps an answer from coming, as one line.  Raises AgentAnswer."""
+    try:
+        yield
+    except TimeoutError:
+        raise AgentAnswer(f"agent: no answer on {path} in {timeout_s:g} s: see its log") from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise AgentAnswer(f"agent: not running (nothing answers on {path}): start it with tulled") from None
+    except asyncio.IncompleteReadError:
+        raise AgentAnswer(f"agent: {path}: closed the connection: run as the agent's user, or root") from None
+    except OSError as error:
+        raise AgentAnswer(f"agent: {path}: {error.strerror or error}: run as the agent's user, or root") from None
+
+
+def _checked(answer: JsonObject) -> JsonObject:
     if "error" in answer:
         raise AgentAnswer(str(answer["error"]["line"]))
     return answer

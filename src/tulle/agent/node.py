@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tulle.agent.history import News
 from tulle.agent.identity import Identity
 from tulle.agent.keeper import LeaseKeeper
 from tulle.agent.options import AgentOptions
@@ -42,7 +43,8 @@ class Node:
     def store_answers(self, reachable: bool, reason: str = "") -> None:
         """Note whether the store answers; say so when that changes."""
         if reachable != self.store_reachable:
-            log.warning("store: %s", "answers again" if reachable else f"away, the data path stays: {reason}")
+            text = "answers again" if reachable else f"away, the data path stays: {reason}"
+            self.reconciler.history.tell(News(kind="store", text=text))
         self.store_reachable = reachable
 
     def status(self) -> NodeStatus:
@@ -62,6 +64,7 @@ class Node:
             started_ns=self.started_ns,
             pid=self.pid,
             now_ns=self.clock.boottime_ns(),
+            news=reconciler.history.last,
         )
 
     def pod_network(self) -> PodNetwork | None:

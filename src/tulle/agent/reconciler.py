@@ -14,8 +14,9 @@ from dataclasses import replace
 from errno import EOPNOTSUPP
 from typing import Final
 
+from tulle.agent.history import History, News, news_of_intent, news_of_pass
 from tulle.agent.options import AUDIT_PERIOD_S
-from tulle.agent.report import Pass, PassReport, after_pass, announce
+from tulle.agent.report import Pass, PassReport, after_pass
 from tulle.agent.retries import Retries
 from tulle.errors import ConfigError, KernelError, Unsupported
 from tulle.kernel.port import Kernel
@@ -78,6 +79,8 @@ class Reconciler:
         self._report = PassReport()
         self._problems: dict[str, str] = {}
         self._audit_due_ns = 0
+        self._noticed_ns: int | None = None  # since when something may have drifted
+        self.history = History(clock)
         self.on_pass: Callable[[Intent], None] = lambda _: None
 
     @property
@@ -123,6 +126,8 @@ class Reconciler:
 
     def own_lease(self, own: Lease) -> None:
         """Our own lease is another one now."""
+        if own.key != self._intent.desired.inputs.own.key:
+            self.history.tell(News(kind="lease", text=f"{own.key} now"))
         self._adopt(self._intent.after_own(own))
 
     def kernel_changed(self, scope: Scope) -> None:
@@ -130,7 +135,7 @@ class Reconciler:
         rules = scope.everything or any(isinstance(key, _RULES) for key in scope.keys)
         self._chains_are_dirty = self._chains_are_dirty or rules
         relevant = self._relevant(scope)
-        self._drifted |= relevant
+        self._suspect(relevant)
         if relevant or rules:
             self._wake.set()
 
@@ -161,7 +166,7 @@ class Reconciler:
             except (KernelError, Unsupported) as error:
                 self._set_problem("kernel", str(error))
                 await self._clock.sleep(PAUSE_AFTER_ERROR_S)
-                self._drifted |= Scope.all()
+                self._suspect(Scope.all())
                 self._wake.set()
             self._check_support()
             self._passed.set()
@@ -187,12 +192,18 @@ class Reconciler:
 
     def _collect_what_is_due(self) -> None:
         now = self._clock.boottime_ns()
-        self._drifted |= self._retries.take_due(now)
+        self._suspect(self._retries.take_due(now))
         if now >= self._audit_due_ns:
             self._audit_due_ns = now + self._audit_period_ns
             self._adopt(self._intent.after_time(now))
-            self._drifted |= Scope.all()
+            self._suspect(Scope.all())
             self._chains_are_dirty = True
+
+    def _suspect(self, scope: Scope) -> None:
+        """Note what may have drifted, and since when."""
+        if scope and self._noticed_ns is None:
+            self._noticed_ns = self._clock.boottime_ns()
+        self._drifted |= scope
 
     async def _converge(self) -> bool:
         """One pass over all that is dirty; False when nothing is, or when all has to be looked at anew."""
@@ -202,7 +213,9 @@ class Reconciler:
         intended, drifted = self._intended, self._drifted
         if not intended and not drifted:
             return False
+        noticed_ns = started if self._noticed_ns is None else self._noticed_ns
         self._intended = self._drifted = Scope()
+        self._noticed_ns = None
         wanted = self._intent.desired.state
         scope = (intended | drifted).including(wanted)
         if scope.everything:
@@ -217,9 +230,19 @@ class Reconciler:
         except BaseException:
             self._intended |= intended
             self._drifted |= drifted
+            self._noticed_ns = noticed_ns
             raise
-        elapsed_ns = self._clock.boottime_ns() - started
-        self._record(Pass.of(looked_at=scope, intended=intended, plan=plan, outcomes=outcomes, elapsed_ns=elapsed_ns))
+        self._record(
+            Pass.of(
+                looked_at=scope,
+                intended=intended,
+                plan=plan,
+                outcomes=outcomes,
+                noticed_ns=noticed_ns,
+                started_ns=started,
+                ended_ns=self._clock.boottime_ns(),
+            )
+        )
         return True
 
     async def _plan(self, wanted: KernelState, observed: KernelState, scope: Scope) -> Plan:
@@ -273,7 +296,8 @@ class Reconciler:
     # -- bookkeeping ------------------------------------------------------------------
 
     def _adopt(self, change: tuple[Intent, Scope]) -> None:
-        self._intent, scope = change
+        before, (self._intent, scope) = self._intent, change
+        self.history.tell(*news_of_intent(before, self._intent))
         if scope:
             self._intended |= scope
             self._wake.set()
@@ -307,7 +331,7 @@ class Reconciler:
         failed = {outcome.step.key for outcome in done.failures} | {conflict.key for conflict in done.plan.conflicts}
         self._retries.settle(done.looked_at, failed, done.overtaken)
         before, self._report = self._report, after_pass(self._report, done)
-        announce(before, self._report, done)
+        self.history.tell(*news_of_pass(before, self._report, done))
         self._set_problem("kernel", None)
 
     def _check_support(self) -> None:
@@ -325,7 +349,7 @@ class Reconciler:
             self._problems[about] = f"{about}: {problem}"
         now = self._problems.get(about)
         if now != before:
-            log.warning("%s", now if now is not None else f"over: {before}")
+            self.history.tell(News(kind="problem", text=now) if now else News(kind="over", text=str(before)))
         self._report = replace(self._report, problems=tuple(self._problems.values()))
 
 

@@ -1,22 +1,11 @@
-"""What passes leave behind: counters, and what stands in the way of the wanted state.
+"""What passes leave behind: counters, and what stands in the way of the wanted state.  Pure."""
 
-Pure but for ``announce``, which says each new thing once: a steady state is silent, good or bad.
-"""
-
-import logging
 from dataclasses import dataclass, replace
 from errno import EEXIST
-from typing import Final
 
 from tulle.model.change import Conflict, Outcome, Plan
 from tulle.model.objects import KernelObject, LinkKey, ObjectKey, device_of
 from tulle.model.state import Scope
-from tulle.plan.text import format_object, format_step_briefly
-
-log = logging.getLogger(__name__)
-
-LINES: Final = 20
-"""So many steps of one pass are logged one by one; of ten thousand the number says more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +16,11 @@ class PassReport:
     steps: int = 0
     repairs: int = 0
     last_pass_ns: int = 0
+    """How long the last one took."""
+    last_pass_at_ns: int | None = None
+    """When it ended (CLOCK_BOOTTIME); None: there was none."""
+    last_audit_at_ns: int | None = None
+    """When the last one that looked at everything ended."""
     conflicts: tuple[Conflict, ...] = ()
     strangers: tuple[KernelObject, ...] = ()
     failures: tuple[Outcome, ...] = ()
@@ -38,6 +32,7 @@ class PassReport:
 class Pass:
     """One pass: what it looked at, and of that because the intent had changed; what it did.
 
+    Times are CLOCK_BOOTTIME; ``noticed_ns`` is when the first of what it looked at was known to be dirty.
     ``repairs`` is what others had changed and is right again.
     """
 
@@ -46,11 +41,31 @@ class Pass:
     outcomes: tuple[Outcome, ...]
     failures: tuple[Outcome, ...]
     repairs: tuple[Outcome, ...]
-    elapsed_ns: int
+    noticed_ns: int
+    started_ns: int
+    ended_ns: int
+
+    @property
+    def elapsed_ns(self) -> int:
+        """How long it worked."""
+        return self.ended_ns - self.started_ns
+
+    @property
+    def took_ns(self) -> int:
+        """From the first notice of a drift until it was right again."""
+        return self.ended_ns - self.noticed_ns
 
     @classmethod
     def of(
-        cls, *, looked_at: Scope, intended: Scope, plan: Plan, outcomes: tuple[Outcome, ...], elapsed_ns: int
+        cls,
+        *,
+        looked_at: Scope,
+        intended: Scope,
+        plan: Plan,
+        outcomes: tuple[Outcome, ...],
+        noticed_ns: int,
+        started_ns: int,
+        ended_ns: int,
     ) -> "Pass":
         """The pass, with its many outcomes sorted once."""
         done = () if intended.everything else (o for o in outcomes if o.error is None)
@@ -60,7 +75,9 @@ class Pass:
             outcomes=outcomes,
             failures=tuple(o for o in outcomes if o.error is not None),
             repairs=tuple(o for o in done if not intended.names(o.step.key)),
-            elapsed_ns=elapsed_ns,
+            noticed_ns=noticed_ns,
+            started_ns=started_ns,
+            ended_ns=ended_ns,
         )
 
     @property
@@ -83,26 +100,9 @@ def after_pass(before: PassReport, done: Pass) -> PassReport:
         steps=before.steps + len(done.outcomes),
         repairs=before.repairs + len(done.repairs),
         last_pass_ns=done.elapsed_ns,
+        last_pass_at_ns=done.ended_ns,
+        last_audit_at_ns=done.ended_ns if looked_at.everything else before.last_audit_at_ns,
         conflicts=tuple(c for c in before.conflicts if not looked_at.names(c.key)) + done.plan.conflicts,
         strangers=tuple(s for s in before.strangers if not looked_at.covers(s)) + done.plan.strangers,
         failures=tuple(o for o in before.failures if not looked_at.names(o.step.key)) + done.failures,
     )
-
-
-def announce(before: PassReport, after: PassReport, done: Pass) -> None:
-    """Log what is new."""
-    for outcome in done.repairs[:LINES]:
-        log.info("repaired: %s", format_step_briefly(outcome.step))
-    if len(done.repairs) > LINES:
-        log.info("repaired: %d more", len(done.repairs) - LINES)
-    for conflict in set(after.conflicts) - set(before.conflicts):
-        wanted, holder = format_object(conflict.wanted), format_object(conflict.holder)
-        log.warning("conflict: %s is wanted, but something that is not ours is there: %s", wanted, holder)
-    for stranger in set(after.strangers) - set(before.strangers):
-        log.warning("foreign object on a link of ours, kept: %s", format_object(stranger))
-    known = {str(outcome.error) for outcome in before.failures}
-    fresh = [str(outcome.error) for outcome in after.failures if str(outcome.error) not in known]
-    for line in fresh[:LINES]:
-        log.warning("failed, will be tried again: %s", line)
-    if len(fresh) > LINES:
-        log.warning("failed, will be tried again: %d more", len(fresh) - LINES)

@@ -5,8 +5,10 @@ from typing import Any
 
 import msgspec
 
+from tulle.agent.history import History
 from tulle.agent.report import PassReport
 from tulle.model.change import Plan
+from tulle.model.lease import Lease, LeaseKey
 from tulle.model.network import DroppingChain
 from tulle.model.objects import ChainAcceptKey
 from tulle.plan.intent import Intent
@@ -33,6 +35,8 @@ class NodeStatus:
     pid: int
     now_ns: int | None = None
     """The clock that deadlines are on (CLOCK_BOOTTIME)."""
+    news: int = 0
+    """The number of the latest entry of the history."""
     extra: JsonObject = field(default_factory=dict[str, Any])
 
     @property
@@ -77,6 +81,9 @@ def status_json(status: NodeStatus) -> JsonObject:
         "steps": report.steps,
         "repairs": report.repairs,
         "last_pass_ns": report.last_pass_ns,
+        "last_pass_at_ns": report.last_pass_at_ns,
+        "last_audit_at_ns": report.last_audit_at_ns,
+        "news": status.news,
         **status.extra,
     }
 
@@ -119,24 +126,37 @@ def leases_json(status: NodeStatus) -> JsonObject:
     return {"schema": STATUS_SCHEMA, "leases": rows}
 
 
-def peers_json(status: NodeStatus) -> JsonObject:
-    """Each admitted peer with its lease and the kernel objects that reach it."""
+def peers_json(status: NodeStatus, most: int | None = None) -> JsonObject:
+    """Each admitted peer with its lease and the kernel objects that reach it; with ``most``, those not well first."""
     wanted = status.intent.desired
     failed = {outcome.step.key for outcome in status.report.failures}
     conflicts = {conflict.key for conflict in status.report.conflicts}
-    peers: list[JsonObject] = []
-    for key, lease in sorted(status.intent.admission.peers.items()):
+    broken, held = failed | conflicts, status.intent.book.held
+
+    def state(key: LeaseKey) -> str:
+        wrong = broken and not broken.isdisjoint(wanted.by_peer.get(key, frozenset()))
+        return "broken" if wrong else "held" if key in held else "ok"
+
+    def shown(key: LeaseKey, lease: Lease) -> JsonObject:
         keys = wanted.by_peer.get(key, frozenset())
         objects = [obj for obj_key in keys if (obj := wanted.state.get(obj_key)) is not None]
-        broken = bool(keys & (failed | conflicts))
-        peers.append(
-            {
-                **builtins(lease),
-                "state": "broken" if broken else "held" if key in status.intent.book.held else "ok",
-                "objects": sorted(format_object(obj) for obj in objects),
-            }
-        )
-    return {"schema": STATUS_SCHEMA, "peers": peers}
+        return {**builtins(lease), "state": state(key), "objects": sorted(format_object(obj) for obj in objects)}
+
+    peers = sorted(status.intent.admission.peers.items())
+    if most is not None and len(peers) > most:
+        peers = sorted(peers, key=lambda peer: state(peer[0]) == "ok")[:most]
+    return {"schema": STATUS_SCHEMA, "peers": [shown(*peer) for peer in peers]}
+
+
+def history_json(history: History, started_ns: int, number: int) -> JsonObject:
+    """What happened after entry ``number``; numbers begin anew with the agent, which ``started_ns`` tells apart."""
+    entries = history.after(number)
+    return {
+        "schema": STATUS_SCHEMA,
+        "started_ns": started_ns,
+        "last": history.last,
+        "entries": [{"number": entry.number, "at_ns": entry.at_ns, **builtins(entry.news)} for entry in entries],
+    }
 
 
 def plan_json(plan: Plan) -> JsonObject:

@@ -5,7 +5,7 @@ from typing import Final
 
 from tulle.agent.node import Node
 from tulle.agent.reconciler import Reconciler
-from tulle.agent.status import JsonObject, leases_json, peers_json, plan_json, status_json
+from tulle.agent.status import JsonObject, history_json, leases_json, peers_json, plan_json, status_json
 from tulle.errors import ConfigError
 from tulle.model.state import KernelState
 
@@ -19,8 +19,14 @@ async def status(node: Node, _: JsonObject) -> JsonObject:
     return status_json(node.status())
 
 
-async def peers(node: Node, _: JsonObject) -> JsonObject:
-    return peers_json(node.status())
+async def peers(node: Node, request: JsonObject) -> JsonObject:
+    """All of them; ``most``: at most so many, those that are not well first."""
+    return peers_json(node.status(), _whole(request, "most", 0) or None)
+
+
+async def history(node: Node, request: JsonObject) -> JsonObject:
+    """What happened lately; ``after``: only what came after the entry of this number."""
+    return history_json(node.reconciler.history, node.started_ns, _whole(request, "after", 0))
 
 
 async def leases(node: Node, _: JsonObject) -> JsonObject:
@@ -48,6 +54,7 @@ VERBS: Final[Mapping[str, NodeVerb]] = {
     "status": status,
     "peers": peers,
     "leases": leases,
+    "history": history,
     "plan": plan,
     "wait": wait,
 }

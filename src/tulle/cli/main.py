@@ -52,6 +52,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         en="the cluster as a picture: nodes, pods, tunnels, peers",
         zh="把集群画成图：节点、Pod、隧道、对等节点",
     ),
+    "watch": Command(
+        module="tulle.cli.watch",
+        en="the live view in the terminal: peers, rates, repairs, drops",
+        zh="终端里的实时视图：对等节点、速率、修复、丢弃",
+    ),
     "status": Command(
         module="tulle.cli.status",
         en="what this node's agent holds, repairs and misses",

@@ -90,6 +90,20 @@ HELP: Final[Mapping[str, str]] = {
     "the header fields that changed at each hop": "每一跳改变了哪些首部字段",
     "where the well-known tutorial tells it differently": "著名教程的说法与实际不同之处",
     "also write the journey there as JSON": "同时以 JSON 写入该文件",
+    # watch
+    "the live view in the terminal": "终端里的实时视图",
+    "Watch nodes live: peers, what passes each device, what is repaired or dropped, leases held or refused.": (
+        "实时观察节点：对等节点、每个设备上的流量、修复与丢弃、被保留或拒绝的租约。"
+    ),
+    "Without --node, --name or --root: the running lab, else this machine's agent. Keys: q quits, ? explains, arrows "
+    "and Tab choose a node, p pauses. Exit code with --once 0: all is well, 1: something is not.": (
+        "不带 --node、--name 或 --root：正在运行的实验，否则本机的代理。按键：q 退出，? 说明，方向键和 Tab 选择节点，"
+        "p 暂停。使用 --once 时退出码 0：一切正常，1：有问题。"
+    ),
+    "only this node of a lab": "只看实验中的这个节点",
+    "seconds between two looks (default: 1)": "两次查看之间的秒数（默认 1）",
+    "two looks, one picture, and the verdict as exit code": "查看两次，显示一次，以退出码给出结论",
+    "one line of JSON (tulle.watch/1) for each look": "每次查看输出一行 JSON（tulle.watch/1）",
     # graph
     "the cluster as a picture": "把集群画成图",
     "Draw the cluster: nodes, pods, bridges, tunnels, and how each node reaches the others, as the kernels hold it.": (

@@ -110,8 +110,9 @@ TEXT: dict[str, dict[str, str]] = {
 def format_status(answer: JsonObject, lang: str = "en") -> str:
     """The node in a few lines: one fact each, then what is wrong with the next step.  An agent that starts says why."""
     words = TEXT[lang]
-    facts = [*_problems(answer, words)] if "lease" not in answer else [*_facts(answer, words), *_wrongs(answer, words)]
-    return "\n".join([f"tulle: {answer['state']}", *(line for name, value in facts for line in _fact(name, value))])
+    starting = "lease" not in answer
+    told = [*_problems(answer, words)] if starting else [*facts(answer, words), *wrongs(answer, words)]
+    return "\n".join([f"tulle: {answer['state']}", *(line for name, value in told for line in _fact(name, value))])
 
 
 def format_plan_answer(answer: JsonObject, lang: str = "en") -> str:
@@ -152,7 +153,7 @@ def _backend(backend: JsonObject) -> str:
     return f"{backend['type']}{wire}"
 
 
-def _facts(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]]:
+def facts(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]]:
     """What there is, whether or not it is well."""
     underlay, store, backend = answer["underlay"], answer["store"], answer["backend"]
     addresses = " ".join(str(ip) for ip in (underlay["address"], underlay["address6"]) if ip)
@@ -164,7 +165,7 @@ def _facts(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str
     yield words["work"], words["work_line"].format(**answer)
 
 
-def _wrongs(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]]:
+def wrongs(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]]:
     """What is not as it should be, the gravest first, each with the next step."""
     yield from _problems(answer, words)
     for kind, items in (
@@ -198,10 +199,15 @@ def _lease(lease: JsonObject, now_ns: int | None, words: dict[str, str]) -> str:
     left_s = (deadline_ns - now_ns) // NS
     if left_s <= 0:
         return words["lease_over"].format(subnets=subnets)
-    unit, n = ("hours", left_s // 3600) if left_s >= 7200 else ("minutes", left_s // 60)
-    if left_s < 120:
-        unit, n = "seconds", left_s
-    return words["lease_line"].format(subnets=subnets, left=words[unit].format(n=n))
+    return words["lease_line"].format(subnets=subnets, left=span(left_s, words))
+
+
+def span(seconds: int, words: dict[str, str]) -> str:
+    """A length of time in the unit that fits."""
+    unit, n = ("hours", seconds // 3600) if seconds >= 7200 else ("minutes", seconds // 60)
+    if seconds < 120:
+        unit, n = "seconds", seconds
+    return words[unit].format(n=n)
 
 
 def _dropping(chain: JsonObject, networks: list[str], words: dict[str, str]) -> str:

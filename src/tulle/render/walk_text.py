@@ -14,8 +14,8 @@ from unicodedata import category, east_asian_width
 Style: TypeAlias = Literal["plain", "bold", "good", "bad", "dim", "tunnel"]
 _CODES: Final[dict[Style, str]] = {"plain": "", "bold": "1", "good": "32", "bad": "31", "dim": "2", "tunnel": "36"}
 _ASCII: Final = str.maketrans(
-    "─│┌┐└┘├═║╔╗╚╝┊▶→←⇒↔≤✔✘✎µΣΔ·…−–≈×",
-    "-|+++++=|++++:>><>-<+x*uSd.~--~x",
+    "─│┌┐└┘├═║╔╗╚╝┊▶→←↑↓⇒↔≤✔✘✎µΣΔ·…−–≈×",
+    "-|+++++=|++++:>><^v>-<+x*uSd.~--~x",
 )
 """One character for one, so that columns stay."""
 NO_BREAK: Final = "\u00a0"
@@ -103,13 +103,22 @@ def flow(pieces: Sequence[str], columns: int) -> list[str]:
 
 def printed(lines: Iterable[Line], *, color: bool = False, ascii_only: bool = False) -> str:
     """The lines as they go to the terminal, each with its newline."""
-    return "".join(_print(line, color, ascii_only) + "\n" for line in lines)
+    return "".join(painted((line,), color=color, ascii_only=ascii_only) + "\n" for line in lines)
 
 
-def _print(line: Line, color: bool, ascii_only: bool) -> str:
-    text = clean(line.text).rstrip(" ")
+def painted(parts: Sequence[Line], *, color: bool = False, ascii_only: bool = False) -> str:
+    """One line of the terminal, of parts in different styles, without the blanks at its end."""
+    texts = [clean(part.text) for part in parts]
+    while texts and not texts[-1].strip(" "):
+        texts.pop()
+    if texts:
+        texts[-1] = texts[-1].rstrip(" ")
+    return "".join(_paint(text, part.style, color, ascii_only) for text, part in zip(texts, parts, strict=False))
+
+
+def _paint(text: str, style: Style, color: bool, ascii_only: bool) -> str:
     text = text.translate(_ASCII) if ascii_only else text
-    code = _CODES[line.style]
+    code = _CODES[style]
     return f"\x1b[{code}m{text}\x1b[0m" if color and code and text else text
 
 

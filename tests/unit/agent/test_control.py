@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tulle.agent.control import BEAT_S, AgentAnswer, ControlServer, JsonObject, ask
+from tulle.agent.control import BEAT_S, AgentAnswer, ControlServer, JsonObject, ask, ask_meanwhile
 from tulle.errors import ConfigError
 from tulle.wire.control import CniRequest, decode_json, encode_cni, encode_frame
 
@@ -179,3 +179,30 @@ def test_a_plugin_call_that_cannot_be_read_gets_a_cni_error(tmp_path: Path, body
     answer = asyncio.run(story())[4:]
     assert answer[0] == 1
     assert decode_json(answer[1:])["code"] == 4
+
+
+def test_one_who_has_other_things_to_do_gets_the_same_answers(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+
+    async def story() -> None:
+        server = served(path)
+        await server.start()
+        try:
+            assert await ask_meanwhile(path, {"verb": "echo", "text": "豆腐"}, 5.0) == {"echo": "豆腐"}
+            with pytest.raises(AgentAnswer, match="pod x: must exist"):
+                await ask_meanwhile(path, {"verb": "refuse"}, 5.0)
+        finally:
+            await server.close()
+        with pytest.raises(AgentAnswer, match="not running"):
+            await ask_meanwhile(path, {"verb": "echo"}, 5.0)
+
+    asyncio.run(story())
+
+
+def test_an_agent_that_says_nothing_is_waited_for_in_vain_only_so_long(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(path))
+        silent.listen()
+        with pytest.raises(AgentAnswer, match=r"no answer on .* in 0\.05 s"):
+            asyncio.run(ask_meanwhile(path, {"verb": "status"}, 0.05))

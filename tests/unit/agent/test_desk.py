@@ -37,7 +37,7 @@ def test_an_agent_that_waits_says_for_what() -> None:
     assert answer["problems"] == ["waiting for the store: away"]
 
 
-@pytest.mark.parametrize("verb", ["peers", "leases", "plan"])
+@pytest.mark.parametrize("verb", ["peers", "leases", "history", "plan"])
 def test_what_only_a_node_knows_is_refused_with_the_reason(verb: str) -> None:
     waiting = desk()
     waiting.waits_for("waiting for the store: away")

@@ -94,6 +94,13 @@ def test_a_peer_shows_the_three_entries_that_reach_it() -> None:
     assert peer["public_ip"] == "192.168.64.12"
 
 
+def test_of_many_peers_those_that_are_not_well_come_first() -> None:
+    many = intent(snapshot(OWN, *map(lease, range(2, 9))))
+    failed = replace(FAILED, step=Create(replace(ROUTE, dst=lease(7).subnets[0])))
+    shown = peers_json(status(many, failures=(failed,)), most=2)["peers"]
+    assert [(peer["key"], peer["state"]) for peer in shown] == [(lease(7).key, "broken"), (lease(2).key, "ok")]
+
+
 def test_leases_are_told_apart_and_our_own_comes_first() -> None:
     found = intent(snapshot(OWN, lease(2), lease(4)), snapshot(OWN, lease(3, vni=9), cluster_id="another"))
     rows = leases_json(status(found))["leases"]
