@@ -21,6 +21,7 @@ from tulle.model.objects import (
     Link,
     LinkKind,
     Neighbor,
+    NftElement,
     NftTable,
     Route,
     Sysctl,
@@ -72,7 +73,7 @@ class NodeOwnership:
                 return self._fdb_entry(obj)
             case Sysctl():
                 return Standing.KEPT
-            case NftTable() | ChainAccept():
+            case NftTable() | ChainAccept() | NftElement():
                 return Standing.OURS
 
     def recognised_macs(self, observed: Iterable[KernelObject]) -> frozenset[MacAddress]:

@@ -32,6 +32,7 @@ from tulle.model.objects import (
 from tulle.model.state import Scope
 from tulle.plan.compare import Gap, gap
 from tulle.plan.firewall import NodeFirewall, firewall_table
+from tulle.plan.guard import Port, guard_elements, guard_table
 
 GATEWAY = IPv4Address("10.244.2.0")
 SUBNET = IPv4Network("10.244.2.0/24")
@@ -392,6 +393,24 @@ def test_a_table_is_made_changed_and_removed_whole(world: World) -> None:
     world.do(Delete(second))
     assert absent(world, second)
     assert not list(world.observe().each(NftTable))
+
+
+PORT = Port(device="veth1", mac=MAC, addresses=frozenset((IPv4Address("10.244.1.2"), IPv6Address("fd10:244::2"))))
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed")
+def test_elements_are_made_and_removed_in_one_transaction_and_go_with_their_table(world: World) -> None:
+    table, elements = guard_table(), guard_elements([PORT], [OTHER_MAC])
+    world.do(Create(table), *created(*elements))
+    assert set(elements) <= set(world.observe(table.key)), "a table is shown with what its sets hold"
+    world.do(*created(*elements))  # that they are there already is success
+    world.do(*map(Delete, elements[:3]), *map(Delete, elements[:1]))
+    assert set(world.observe(table.key)) - {table} >= set(elements[3:])
+    assert absent(world, *elements[:3])
+    world.do(Change(table, replace(table, digest="", text=guard_table(advertisements=False).text)))
+    assert absent(world, *elements)
+    world.do(Delete(table))
+    assert world.errno(Create(elements[0])) == ENOENT
 
 
 # -- announcements --------------------------------------------------------------------

@@ -18,7 +18,9 @@ from tulle.model.objects import (
     KernelObject,
     Link,
     LinkKey,
+    NftElement,
     NftTable,
+    NftTableKey,
     OtherKind,
     Sysctl,
     SysctlKey,
@@ -132,7 +134,9 @@ class FakeKernel:
 
 
 def _shown(obj: KernelObject, scope: Scope) -> bool:
-    if isinstance(obj, Sysctl | NftTable | ChainAccept):
+    if isinstance(obj, NftElement) and NftTableKey(obj.family, obj.table) in scope.keys:
+        return True
+    if isinstance(obj, Sysctl | NftTable | ChainAccept | NftElement):
         return obj.key in scope.keys
     return scope.covers(obj)
 

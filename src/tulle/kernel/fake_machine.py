@@ -23,6 +23,7 @@ from tulle.model.objects import (
     Link,
     LinkKey,
     Neighbor,
+    NftElement,
     NftTable,
     NftTableKey,
     ObjectKey,
@@ -70,7 +71,7 @@ class Machine:
         """Do what the kernel would.  Raises KernelError."""
         match step:
             case Create(obj=obj):
-                if obj.key in self.objects and not isinstance(obj, Sysctl):
+                if obj.key in self.objects and not isinstance(obj, Sysctl | NftElement):
                     raise KernelError(EEXIST, step)
                 self._set(obj, step)
             case Change(before=Link(), after=Link() as after):
@@ -103,13 +104,23 @@ class Machine:
                 self._announce(Scope.of([obj.key]))
             case Sysctl():
                 self._set_sysctl(obj, step)
+            case NftTable() | ChainAccept() | NftElement():
+                self._set_rules(obj, step)
+
+    def _set_rules(self, obj: NftTable | ChainAccept | NftElement, step: Step) -> None:
+        match obj:
             case NftTable():
+                self._remove(self._elements(obj.key))
                 self._put(replace(obj, text=None))
-                self._announce(Scope.of([OWN_TABLE]))
             case ChainAccept():
                 self._check_chain(obj, step)
                 self._put(obj)
-                self._announce(Scope.of([OWN_TABLE]))
+            case NftElement() if NftTableKey(obj.family, obj.table) in self.objects:
+                self._put(obj)
+                return  # elements are no rules: nobody is told
+            case NftElement():
+                raise KernelError(ENOENT, step)
+        self._announce(Scope.of([OWN_TABLE]))
 
     def _set_sysctl(self, sysctl: Sysctl, step: Step) -> None:
         if sysctl.key not in self.objects or sysctl.value is None:
@@ -209,8 +220,10 @@ class Machine:
             case Address():
                 self._delete_address(found)
                 self._announce(Scope.of(devices=[found.device]))
-            case _:
+            case NftElement():
                 self._remove([found])
+            case _:
+                self._remove([found, *self._elements(found.key)])
                 nft = isinstance(found, NftTable | ChainAccept)
                 self._announce(Scope.of([OWN_TABLE if nft else found.key]))
 
@@ -287,6 +300,11 @@ class Machine:
         here = {(chain.engine, chain.family, chain.table, chain.chain) for chain in self.chains}
         if (accept.engine, accept.family, accept.table, accept.chain) not in here:
             raise KernelError(ENOENT, step)
+
+    def _elements(self, key: ObjectKey) -> list[KernelObject]:
+        """What the sets of a table hold."""
+        found = (obj for obj in self.objects.values() if isinstance(obj, NftElement))
+        return [obj for obj in found if NftTableKey(obj.family, obj.table) == key]
 
     def _bridge(self, name: str, step: Step) -> None:
         if not isinstance(self._device(name, step).kind, BridgeKind):

@@ -21,7 +21,7 @@ from tulle.kernel.observe import Observer
 from tulle.kernel.turn import Precedence, Turn
 from tulle.model.change import Outcome, Plan
 from tulle.model.network import DroppingChain, IPNetwork
-from tulle.model.objects import ChainAcceptKey, KernelObject, NftTableKey, ObjectKey, SysctlKey
+from tulle.model.objects import ChainAcceptKey, KernelObject, NftElement, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import KernelState, Scope
 
 PAGE: Final = 1024
@@ -71,7 +71,8 @@ class LinuxKernel:
     async def observe(self, scope: Scope) -> KernelState:
         objects = await self._observer.observe(scope)
         objects += await sysctl.read(self._netns, [key for key in scope.keys if isinstance(key, SysctlKey)])
-        rules = [key for key in scope.keys if isinstance(key, NftTableKey | ChainAcceptKey)]
+        rules = {key for key in scope.keys if isinstance(key, NftTableKey | ChainAcceptKey)}
+        rules |= {NftTableKey(key.family, key.table) for key in scope.keys if isinstance(key, NftElement)}
         objects += await self._rules(rules)
         return await _state(objects, Turn(self._precedence))
 
@@ -100,7 +101,7 @@ class LinuxKernel:
             os.close(self._netns)
             self._netns = None
 
-    async def _rules(self, keys: list[NftTableKey | ChainAcceptKey]) -> list[KernelObject]:
+    async def _rules(self, keys: set[NftTableKey | ChainAcceptKey]) -> list[KernelObject]:
         return await self._nft.observe(keys) if keys and self._nft is not None else []
 
 

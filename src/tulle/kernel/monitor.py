@@ -17,6 +17,7 @@ from tulle.kernel.netlink_socket import NETLINK_NETFILTER, RECEIVE_BUFFER, Netli
 from tulle.model.objects import AddressKey, FdbEntry, LinkKey, NeighborKey, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import Scope
 from tulle.wire.netlink import Message, parse_attributes
+from tulle.wire.nft_elements import changes_rules
 from tulle.wire.rtnetlink import links
 from tulle.wire.rtnetlink.addresses import decode_address
 from tulle.wire.rtnetlink.neighbors import NTF_PROXY, decode_neighbor
@@ -136,9 +137,12 @@ class Monitor(AsyncIterator[Scope]):
             await asyncio.sleep(0)
 
     def _rules_changed(self) -> bool:
-        """Did the packet filter's ruleset change?  What exactly is not worth decoding: a lost message says as much."""
+        """Did the packet filter's rules change?  What exactly is not worth decoding: a lost message says as much.
+
+        Elements of sets come and go with every pod and every Service, and are no rules.
+        """
         try:
-            return bool(self._rules.receive())
+            return changes_rules(self._rules.receive())
         except (Overflow, DecodeError):
             self._ready.set()
             return True

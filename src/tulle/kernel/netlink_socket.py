@@ -129,6 +129,27 @@ class NetlinkSocket:
                     return list(acks.values())
         raise AssertionError("answers end only by being complete")
 
+    def transact(self, begin: Request, requests: Sequence[Request], end: Request) -> list[Ack]:
+        """Carry out all of ``requests`` or, when one is refused, none; one answer for each.  Raises KernelError.
+
+        Where the kernel refuses the whole, as one that lacks what it is about, every answer says so.
+        """
+        first = self._seq + 2
+        self._seq += len(requests) + 2
+        numbered = [request.encode(first + n, ack=True) for n, request in enumerate(requests)]
+        self._send(b"".join((begin.encode(first - 1), *numbered, end.encode(self._seq))), requests[0])
+        acks: dict[int, Ack] = {}
+        for message in self._answers(requests[-1]):
+            if message.kind != NLMSG_ERROR or message.pid != self._portid:
+                continue
+            ack = decode_ack(message)
+            if message.seq in {first - 1, self._seq} and ack.errno:
+                return [Ack(ack.errno, first + n, ack.reason) for n in range(len(requests))]
+            acks[message.seq] = ack
+            if all(first + n in acks for n in range(len(requests))):
+                return [acks[first + n] for n in range(len(requests))]
+        raise AssertionError("answers end only by being complete")
+
     def run(self, request: Request) -> None:
         """Carry out one request.  Raises KernelError."""
         ack = self.execute([request])[0]

@@ -24,18 +24,19 @@ from typing import Final, TypeVar
 from tulle.errors import DecodeError, KernelError, Unsupported
 from tulle.kernel.netlink_socket import NETLINK_NETFILTER, NetlinkSocket
 from tulle.kernel.netns import run_in
+from tulle.kernel.nft_elements import Transact, apply_elements
 from tulle.model.change import Create, Delete, Step
 from tulle.model.network import DroppingChain, IPNetwork
-from tulle.model.objects import ChainAccept, ChainAcceptKey, KernelObject, NftTable, NftTableKey
+from tulle.model.objects import ChainAccept, ChainAcceptKey, KernelObject, NftElement, NftTable, NftTableKey
 from tulle.plan.dropping import dropping_rule
 from tulle.wire import nft
 from tulle.wire.netlink import Request
+from tulle.wire.nft_elements import NFGENMSG
 from tulle.wire.nft_rules import ForwardRule, decode_forward_rules
 
 T = TypeVar("T")
 
 TIMEOUT_S: Final = 10.0
-NFGENMSG: Final = struct.Struct("=BBH")  # family, version, res_id
 NFT_MSG_GETGEN: Final = 10 << 8 | 16
 """Subsystem nf_tables, message GETGEN.  Source: nfnetlink.h, nf_tables.h."""
 MOST_CHAINS: Final = 16
@@ -59,11 +60,15 @@ class NftEngine:
     """One namespace's packet filter.  Not for concurrent calls of ``apply``."""
 
     def __init__(
-        self, netns: int | None, generation: Callable[[], int | None], close: Callable[[], None] = lambda: None
+        self,
+        netns: int | None,
+        generation: Callable[[], int | None],
+        transact: Transact,
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         """``generation`` answers the ruleset's generation; None when the kernel does not tell."""
         self._netns = netns
-        self._close = close
+        self._close, self._transact_messages = close, transact
         self._generation = generation
         self._known: dict[tuple[str, ...], bytes] = {}
         self._known_generation: int | None = None
@@ -79,7 +84,7 @@ class NftEngine:
             except KernelError:
                 return None
 
-        return cls(netns, generation, sock.close)
+        return cls(netns, generation, sock.transact, sock.close)
 
     def close(self) -> None:
         """Release the socket."""
@@ -95,7 +100,14 @@ class NftEngine:
             with suppress(Unsupported):
                 obj = await (self._table(key) if isinstance(key, NftTableKey) else self._accept(key))
                 found += [obj] if obj is not None else []
+                found += await self._elements(obj.key) if isinstance(obj, NftTable) else []
         return found
+
+    async def _elements(self, key: NftTableKey) -> tuple[NftElement, ...]:
+        """What the sets of a table that was just observed hold."""
+        with suppress(ToolFailure):
+            return nft.decode_elements(key, await self._list("table", key.family, key.name))
+        return ()
 
     async def dropping_chains(
         self, networks: tuple[IPNetwork, ...] = (), tunnels: tuple[str, ...] = ()
@@ -155,6 +167,11 @@ class NftEngine:
             error = _kernel_error(failure, step)
             return None if isinstance(step, Delete) and error.target_missing else error
         return None
+
+    def apply_elements(self, steps: Sequence[Step]) -> list[KernelError | None]:
+        """Carry out steps about elements of sets, together."""
+        self._known.clear()
+        return apply_elements(self._transact_messages, steps)
 
     # -- nft --------------------------------------------------------------------------
 

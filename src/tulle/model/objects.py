@@ -276,8 +276,27 @@ class ChainAccept:
         return ChainAcceptKey(self.engine, self.family, self.table, self.chain)
 
 
-ObjectKey: TypeAlias = LinkKey | AddressKey | RouteKey | NeighborKey | FdbKey | SysctlKey | NftTableKey | ChainAcceptKey
-KernelObject: TypeAlias = Link | Address | Route | Neighbor | FdbEntry | Sysctl | NftTable | ChainAccept
+@dataclass(frozen=True, slots=True)
+class NftElement:
+    """An element of a set of one of our tables: all of it is its key.  It goes when its table is replaced.
+
+    ``value`` has one text for each part of the set's type: a device's name, a MAC, an address, or a number as ``0x…``.
+    """
+
+    family: str
+    table: str
+    set: str
+    value: tuple[str, ...]
+
+    @property
+    def key(self) -> "NftElement":
+        return self
+
+
+ObjectKey: TypeAlias = (
+    LinkKey | AddressKey | RouteKey | NeighborKey | FdbKey | SysctlKey | NftTableKey | ChainAcceptKey | NftElement
+)
+KernelObject: TypeAlias = Link | Address | Route | Neighbor | FdbEntry | Sysctl | NftTable | ChainAccept | NftElement
 
 
 def device_of(key: ObjectKey) -> str | None:
@@ -290,7 +309,7 @@ def device_of(key: ObjectKey) -> str | None:
             return key.device
         case SysctlKey():
             return _sysctl_device(key)
-        case LinkKey() | RouteKey() | NftTableKey() | ChainAcceptKey():
+        case LinkKey() | RouteKey() | NftTableKey() | ChainAcceptKey() | NftElement():
             return None
 
 

@@ -17,6 +17,7 @@ from tulle.model.objects import (
     Link,
     LinkKey,
     Neighbor,
+    NftElement,
     NftTable,
     ObjectKey,
     Route,
@@ -28,7 +29,7 @@ T = TypeVar("T", bound=KernelObject)
 K = TypeVar("K")
 V = TypeVar("V")
 
-_WITHOUT_NUMBER: Final = (Sysctl, NftTable, ChainAccept)
+_WITHOUT_NUMBER: Final = (Sysctl, NftTable, ChainAccept, NftElement)
 """Kinds of which a namespace may hold any number: looked at by key only."""
 
 

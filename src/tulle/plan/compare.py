@@ -13,6 +13,7 @@ from tulle.model.objects import (
     Link,
     LinkKind,
     Neighbor,
+    NftElement,
     NftTable,
     Route,
     Sysctl,
@@ -43,6 +44,8 @@ def gap(desired: KernelObject, observed: KernelObject) -> Gap:
             return Gap.NONE if _same_route(desired, observed) else Gap.SETTABLE
         case (Neighbor(), Neighbor()) | (FdbEntry(), FdbEntry()) | (Sysctl(), Sysctl()):
             return Gap.NONE if desired == observed else Gap.SETTABLE
+        case NftElement(), NftElement():
+            return Gap.NONE
         case NftTable(), NftTable():
             return Gap.NONE if desired.digest == observed.digest else Gap.SETTABLE
         case ChainAccept(), ChainAccept():

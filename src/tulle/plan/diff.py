@@ -22,7 +22,9 @@ from tulle.model.objects import (
     LinkKey,
     LinkKind,
     Neighbor,
+    NftElement,
     NftTable,
+    NftTableKey,
     ObjectKey,
     Route,
     Sysctl,
@@ -33,7 +35,10 @@ from tulle.ownership import Judge, Standing
 from tulle.plan.compare import Gap, gap
 
 _LINK_ORDER: Final[Mapping[type[LinkKind], int]] = {BridgeKind: 0, VxlanKind: 1}
-_ORDER: Final[Sequence[type[KernelObject]]] = (Sysctl, Address, Neighbor, FdbEntry, Route, NftTable, ChainAccept)
+_ORDER: Final[Sequence[type[KernelObject]]] = (
+    *(Sysctl, Address, Neighbor, FdbEntry, Route),
+    *(NftTable, ChainAccept, NftElement),
+)
 
 
 def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope | None = None) -> Plan:
@@ -99,11 +104,15 @@ class _Disturbed:
     """Given another MAC: even permanent neighbours go."""
     bare: frozenset[str]
     """Without an IPv4 address for a moment: IPv4's routes and neighbours go."""
+    replaced: frozenset[NftTableKey]
+    """Written anew: the elements of their sets go."""
 
     def takes(self, obj: KernelObject) -> bool:
         """Is ``obj`` gone once the plan has touched what it lives on?"""
         if isinstance(obj, Link):
             return obj.name in self.rebuilt
+        if isinstance(obj, NftElement):
+            return NftTableKey(obj.family, obj.table) in self.replaced
         device = object_device(obj)
         if device in self.rebuilt or (isinstance(obj, Neighbor) and device in self.flushed):
             return True
@@ -118,6 +127,7 @@ def _disturbed(wanted: Sequence[KernelObject], observed: KernelState) -> _Distur
     rebuilt: set[str] = set()
     flushed: set[str] = set()
     replaced: set[ObjectKey] = set()
+    tables: set[NftTableKey] = set()
     for obj in wanted:
         match obj, observed.get(obj.key):
             case Link(), Link() as found if gap(obj, found) is Gap.REBUILD:
@@ -126,11 +136,12 @@ def _disturbed(wanted: Sequence[KernelObject], observed: KernelState) -> _Distur
                 flushed.add(obj.name)
             case Address(), Address() as found if gap(obj, found) is Gap.REBUILD:
                 replaced.add(obj.key)
+            case NftTable(), NftTable() as found if gap(obj, found) is not Gap.NONE:
+                tables.add(obj.key)
             case _:
                 pass
-    return _Disturbed(
-        frozenset(rebuilt), frozenset(flushed), _without_address(observed, replaced) if replaced else frozenset()
-    )
+    bare = _without_address(observed, replaced) if replaced else frozenset[str]()
+    return _Disturbed(frozenset(rebuilt), frozenset(flushed), bare, frozenset(tables))
 
 
 def _without_address(observed: KernelState, replaced: AbstractSet[ObjectKey]) -> frozenset[str]:

@@ -19,6 +19,7 @@ from tulle.model.objects import (
     Link,
     LinkKind,
     Neighbor,
+    NftElement,
     NftTable,
     OtherKind,
     Route,
@@ -78,6 +79,8 @@ def format_object(obj: KernelObject) -> str:
             return _joined("table", obj.family, obj.name, obj.digest and f"digest={obj.digest}")
         case ChainAccept():
             return _joined("accept", "in", obj.engine, *_chain(obj), *map(str, obj.networks))
+        case NftElement():
+            return _joined("element", obj.family, obj.table, obj.set, *obj.value)
         case _:
             assert_never(obj)
 
@@ -103,6 +106,8 @@ def _create(obj: KernelObject, verb: str) -> tuple[str, ...]:
             return ("nft -f - <<'EOF'", *nft.replace_table(obj).splitlines(), "EOF")
         case ChainAccept():
             return _accept(obj)
+        case NftElement():
+            return (_joined("nft", f"add {nft.format_element(obj)}"),)
         case _:
             assert_never(obj)
 
@@ -163,6 +168,8 @@ def _delete(obj: KernelObject) -> tuple[str, ...]:
             return (_joined("nft", "delete", "table", obj.family, obj.name),)
         case ChainAccept():
             return _delete_accept(obj)
+        case NftElement():
+            return (_joined("nft", f"delete {nft.format_element(obj)}"),)
         case _:
             assert_never(obj)
 

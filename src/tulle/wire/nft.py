@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, cast
 
 from tulle.errors import DecodeError
 from tulle.model.network import DroppingChain, IPNetwork
-from tulle.model.objects import ChainAccept, ChainAcceptKey, NftTable, NftTableKey
+from tulle.model.objects import ChainAccept, ChainAcceptKey, NftElement, NftTable, NftTableKey
 
 FORWARD_MARK: Final = "tulle forward"
 """The comment of our accepts in foreign chains."""
@@ -22,6 +22,8 @@ LEGACY: Final = "iptables-legacy"
 """The two engines of ``DroppingChain.engine``.  Chains of iptables-nft are nft's: either tool reads the other's."""
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,127}")
+_NUMBER: Final = re.compile(r"0x[0-9a-f]{1,32}")
+_ADDRESS4: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _MARK: Final = re.compile(r"tulle:([0-9a-f]{16}) (\d+)/(\d+)")
 
 Json: TypeAlias = Mapping[str, object]
@@ -84,6 +86,21 @@ def decode_table(key: NftTableKey, output: bytes) -> NftTable:
     digest, total = next(iter(digests)) if len(digests) == 1 else ("", "0")
     whole = accepts and numbers == list(range(1, int(total or "0") + 1))
     return NftTable(family=key.family, name=key.name, digest=digest if whole else "")
+
+
+def decode_elements(key: NftTableKey, output: bytes) -> tuple[NftElement, ...]:
+    """``nft -j list table``: what its sets hold.  Raises DecodeError."""
+    return tuple(
+        NftElement(key.family, key.name, _text(found, "name"), value)
+        for found in _objects(output, "set")
+        for value in _values(found.get("elem"))
+    )
+
+
+def format_element(element: NftElement) -> str:
+    """An element as nft's commands name it."""
+    parts = (part if _NUMBER.fullmatch(part) or not _is_name(part) else f'"{part}"' for part in element.value)
+    return f"element {element.family} {element.table} {element.set} {{ {' . '.join(parts)} }}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +185,27 @@ def _objects(output: bytes, kind: str) -> Iterator[Json]:
         found = cast("Json", item).get(kind) if isinstance(item, dict) else None
         if isinstance(found, dict):
             yield cast("Json", found)
+
+
+def _values(elements: object) -> Iterator[tuple[str, ...]]:
+    """Each element as its parts; what is neither a text nor a concatenation of texts is passed over."""
+    for element in cast("list[object]", elements) if isinstance(elements, list) else []:
+        match element:
+            case str():
+                yield (_canonical(element),)
+            case {"concat": [*parts]} if all(isinstance(part, str) for part in parts):
+                yield tuple(_canonical(str(part)) for part in parts)
+            case _:
+                pass
+
+
+def _canonical(part: str) -> str:
+    return f"{int(part, 16):#x}" if _NUMBER.fullmatch(part) else part
+
+
+def _is_name(part: str) -> bool:
+    """A device's, which has no colon; an address has one, or is IPv4's."""
+    return ":" not in part and not _ADDRESS4.fullmatch(part)
 
 
 def _text(obj: Json, field: str) -> str:
