@@ -34,6 +34,8 @@ class Gap(Enum):
 
 def gap(desired: KernelObject, observed: KernelObject) -> Gap:
     """How far ``observed`` is from ``desired``; both have one key."""
+    if isinstance(desired, NftElement):
+        return Gap.NONE  # all of it is its key
     match desired, observed:
         case Link(), Link():
             return _link_gap(desired, observed)
@@ -44,8 +46,6 @@ def gap(desired: KernelObject, observed: KernelObject) -> Gap:
             return Gap.NONE if _same_route(desired, observed) else Gap.SETTABLE
         case (Neighbor(), Neighbor()) | (FdbEntry(), FdbEntry()) | (Sysctl(), Sysctl()):
             return Gap.NONE if desired == observed else Gap.SETTABLE
-        case NftElement(), NftElement():
-            return Gap.NONE
         case NftTable(), NftTable():
             return Gap.NONE if desired.digest == observed.digest else Gap.SETTABLE
         case ChainAccept(), ChainAccept():

@@ -190,13 +190,12 @@ def _objects(output: bytes, kind: str) -> Iterator[Json]:
 def _values(elements: object) -> Iterator[tuple[str, ...]]:
     """Each element as its parts; what is neither a text nor a concatenation of texts is passed over."""
     for element in cast("list[object]", elements) if isinstance(elements, list) else []:
-        match element:
-            case str():
-                yield (_canonical(element),)
-            case {"concat": [*parts]} if all(isinstance(part, str) for part in parts):
-                yield tuple(_canonical(str(part)) for part in parts)
-            case _:
-                pass
+        parts: object = cast("Json", element).get("concat") if isinstance(element, dict) else [element]
+        texts = (
+            [part for part in cast("list[object]", parts) if isinstance(part, str)] if isinstance(parts, list) else []
+        )
+        if texts and len(texts) == len(cast("list[object]", parts)):
+            yield tuple(map(_canonical, texts))
 
 
 def _canonical(part: str) -> str:
