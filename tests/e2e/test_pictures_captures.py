@@ -76,7 +76,7 @@ def test_tshark_reads_every_packet_as_the_json_tells_it(journey: Journey, file: 
 
 @pytest.mark.skipif(TCPDUMP is not None, reason=TCPDUMP or "")
 def test_tcpdump_reads_the_same_bytes_at_the_same_nanosecond(journey: Journey, file: Path, tmp_path: Path) -> None:
-    told = run("tcpdump", "-r", str(file), "-n", "-xx", "-tt", "--nano", home=tmp_path)
+    told = run("tcpdump", "-Z", "root", "-r", str(file), "-n", "-xx", "-tt", "--nano", home=tmp_path)
     frames = [bytes.fromhex("".join(re.findall(r"\t0x\w+: +([0-9a-f ]+)", part))) for part in _parts(told)]
     stamps = [_ns(part.split()[0]) for part in _parts(told)]
     assert frames == [b64decode(hop.frame) for hop in sightings(journey)]

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_interface
+from pathlib import Path
 
 from tulle.kernel import netns
 from tulle.kernel.fake import FakeKernel
@@ -26,6 +27,15 @@ UNDERLAY = IPv4Address("192.168.64.11")
 DEADLINE_S = 5.0
 NEEDS_ROOT = "a namespace of its own needs root" if os.geteuid() != 0 else None
 """Why the real kernel cannot be tested here; None when it can."""
+
+
+def _is_root_of_the_host() -> bool:
+    """Whether nobody above has more power: every user of the machine is one in this user namespace."""
+    return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+
+
+NEEDS_HOST_ROOT = None if _is_root_of_the_host() else "needs root of the host: tracepoints, other users, disks"
+"""Why what a user namespace does not give cannot be tested here; None when it can."""
 
 BEGINNING: tuple[Step, ...] = (
     Create(Link(name="eth0", kind=VethKind(peer="far0"))),

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.kernels import NEEDS_HOST_ROOT, NEEDS_ROOT
 from tests.kit.plugin import NETWORK, PluginNode, plugin_node
 from tulle.kernel import netns
 
@@ -196,6 +196,7 @@ def test_a_full_disk_refuses_adds_and_takes_dels(node: PluginNode) -> None:
         assert node.add(second)
 
 
+@pytest.mark.skipif(NEEDS_HOST_ROOT is not None, reason=str(NEEDS_HOST_ROOT))
 def test_a_read_only_disk_refuses_adds_and_keeps_dels_for_later(node: PluginNode) -> None:
     disk = node.root / "var/lib/cni"
     with small_disk(disk):

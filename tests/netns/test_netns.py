@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from tests.kit.kernels import NEEDS_HOST_ROOT
 from tulle.errors import ConfigError, KernelError, TulleError
 from tulle.kernel import netns
 from tulle.kernel.netlink_socket import NetlinkSocket
@@ -21,6 +22,7 @@ NOBODY: Final = 65534
 PR_SET_DUMPABLE: Final = 4
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces")
+needs_host_root = pytest.mark.skipif(NEEDS_HOST_ROOT is not None, reason=NEEDS_HOST_ROOT or "")
 
 
 @pytest.fixture
@@ -232,6 +234,7 @@ def _rootless_bridge(folder: Path) -> str:
     return str(found)
 
 
+@needs_host_root
 def test_an_ordinary_user_makes_namespaces_in_a_folder_of_its_own() -> None:
     folder = Path(f"/tmp/tullet-{secrets.token_hex(4)}")
     folder.mkdir(mode=0o700)
@@ -246,6 +249,7 @@ def test_an_ordinary_user_makes_namespaces_in_a_folder_of_its_own() -> None:
         shutil.rmtree(folder)
 
 
+@needs_host_root
 def test_forbidden_user_namespaces_are_refused_with_the_settings_that_allow_them() -> None:
     def crowded() -> str:
         threading.Thread(target=threading.Event().wait, daemon=True).start()
@@ -259,6 +263,7 @@ def test_forbidden_user_namespaces_are_refused_with_the_settings_that_allow_them
     assert "\n" not in answer
 
 
+@needs_host_root
 def test_an_ordinary_user_cannot_make_one_without() -> None:
     answer = _as_nobody(lambda: str(netns.create("tullet-never")))
     assert answer.startswith("KernelError: share /run/netns: ")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.kernels import NEEDS_HOST_ROOT
 from tests.kit.topology import MISSING, Net, Shape, two_nodes, vtep
 from tests.kit.tracing import broken, devices, finding_of, traced
 from tulle.trace import session
@@ -18,7 +18,7 @@ from tulle.trace.journey import Direction, Status
 from tulle.trace.tracepoints import EventSource, NoTracepoints
 
 pytestmark = [
-    pytest.mark.skipif(NEEDS_ROOT is not None, reason=NEEDS_ROOT or ""),
+    pytest.mark.skipif(NEEDS_HOST_ROOT is not None, reason=NEEDS_HOST_ROOT or ""),
     pytest.mark.skipif(MISSING is not None, reason=f"{MISSING} is not installed"),
 ]
 

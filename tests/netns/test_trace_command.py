@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.enter import enter
-from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.kernels import NEEDS_HOST_ROOT, NEEDS_ROOT
 from tests.kit.labs import environment, processes
 from tests.kit.ordinary import MISSING as NO_ORDINARY_USER
 from tests.kit.ordinary import ordinary_user
@@ -23,6 +23,7 @@ from tests.kit.tracing import REQUEST
 from tulle.trace.json import decode_journey
 from tulle.trace.tracefs import open_tracefs
 
+needs_host_root = pytest.mark.skipif(NEEDS_HOST_ROOT is not None, reason=NEEDS_HOST_ROOT or "")
 pytestmark = [
     pytest.mark.skipif(NEEDS_ROOT is not None, reason=NEEDS_ROOT or ""),
     pytest.mark.skipif(MISSING is not None, reason=f"{MISSING} is not installed"),
@@ -150,6 +151,7 @@ def test_nodes_without_a_name_are_found_by_the_processes_that_live_there() -> No
     assert journey.source.node.startswith("pid ")
 
 
+@needs_host_root
 @pytest.mark.parametrize(
     ("number", "delay_s"),
     [
@@ -182,6 +184,7 @@ def test_a_trace_that_is_ended_at_any_point_leaves_nothing(net: Net, number: sig
     assert namespaces(net) == spaces
 
 
+@needs_host_root
 def test_an_instance_whose_owner_and_guard_are_gone_is_removed_by_the_next_trace(net: Net) -> None:
     name = "tulle-0000000000ff"
     top = open_tracefs()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.kernels import NEEDS_HOST_ROOT, NEEDS_ROOT
 from tests.kit.topology import MISSING, Net, Shape, two_nodes
 from tests.kit.tracing import REQUEST, devices, hop_at, steps, traced, traces
 from tulle.kernel.netns import inside
@@ -15,6 +15,7 @@ from tulle.trace.probe_packet import Protocol
 from tulle.wire.frames import Ethernet, Ipv4, Udp, Vxlan
 from tulle.wire.frames_decode import decode_frame
 
+needs_host_root = pytest.mark.skipif(NEEDS_HOST_ROOT is not None, reason=NEEDS_HOST_ROOT or "")
 pytestmark = [
     pytest.mark.skipif(NEEDS_ROOT is not None, reason=NEEDS_ROOT or ""),
     pytest.mark.skipif(MISSING is not None, reason=f"{MISSING} is not installed"),
@@ -118,6 +119,7 @@ def test_times_never_run_backwards_and_a_tie_is_never_a_zero(first: Journey) -> 
             assert hop.t_shared_with is not None or (hop.t_ns or 0) > (before.t_ns or 0)
 
 
+@needs_host_root
 def test_root_sees_ties_told_apart_and_the_look_up_as_it_happened(first: Journey) -> None:
     assert first.notes == ()
     assert {hop.t_source for hop in first.hops if hop.n is not None and hop.step in ("2", "6b")} == {"tracepoint"}
@@ -132,6 +134,7 @@ def test_the_cost_of_looking_stands_beside_the_latency(first: Journey) -> None:
     assert first.overhead.rtt_plain_ns
 
 
+@needs_host_root
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("protocol", ["icmp", "udp", "tcp"])
 def test_every_protocol_walks_the_same_way_in_both_families(net: Net, protocol: Protocol, family: int) -> None:
@@ -220,6 +223,7 @@ def test_an_address_is_enough_when_its_namespace_can_be_seen(net: Net) -> None:
     assert steps(journey) == REQUEST
 
 
+@needs_host_root
 def test_many_probes_are_each_seen_at_every_hop_in_the_same_order(net: Net) -> None:
     journeys = traces(net, "pod1", "pod4", count=60)
     assert len({journey.packet.id for journey in journeys}) == 60

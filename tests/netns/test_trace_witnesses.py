@@ -28,7 +28,7 @@ LINE = re.compile(r"^(?P<time>\d+\.\d+) .*?length (?P<length>\d+): .*")
 @contextmanager
 def witness(net: Net, name: str, device: str) -> Generator[list[str]]:
     """``tcpdump`` on one device: its lines once the body is left, a request and a reply at least."""
-    command = [*enter(net.full(name)), "tcpdump", "-i", device, "-l", "-n", "-e", "-tt"]
+    command = [*enter(net.full(name)), "tcpdump", "-Z", "root", "-i", device, "-l", "-n", "-e", "-tt"]
     command += ["--time-stamp-precision=nano", "--immediate-mode", "-Q", "inout", "icmp or udp port 8472"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
