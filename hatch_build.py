@@ -1,17 +1,19 @@
-"""The wheel's build hook: compile the CNI plugin (csrc/) into src/tulle/bin/tulle-cni, static and hardened.
+"""The wheel's build hook: compile the CNI plugin (csrc/), static and hardened, into the wheel as tulle/bin/tulle-cni.
 
-Without a C compiler or a static libc the build says so in one line and goes on: the plugin in Python
-(``src/tulle/cni/shim.py``) does the same, more slowly.
+``CC`` may be a compiler for another machine: the wheel is tagged for the one that the binary is for.
+An editable install finds it as src/tulle/bin/tulle-cni.  Without a C compiler or a static libc the build
+says so in one line and goes on: the plugin in Python (``src/tulle/cni/shim.py``) does the same, more slowly.
 """
 
 import os
 import re
 import shlex
 import shutil
+import struct
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +22,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 BINARY: Final = Path("src/tulle/bin/tulle-cni")
 WARNINGS: Final = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wformat=2")
 HARDENED: Final = ("-std=c11", "-O2", "-s", "-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2")
+WIDE: Final = ("-D_FILE_OFFSET_BITS=64", "-D_TIME_BITS=64")
+"""On 32 bits too: inodes above 4 billion, and times after 2038."""
 LINKED: Final = ("-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack")
 SHAPES: Final = (("-fPIE", "-static-pie"), ("-fno-pie", "-static"))
 """Best first: a libc without start-up code for static-pie still makes the other."""
+MACHINES: Final = {62: "linux_x86_64", 183: "linux_aarch64", 40: "linux_armv7l", 243: "linux_riscv64"}
+"""A wheel's platform by its binary's ELF machine, without a libc: the binary is static, the rest is Python."""
+ELF_MACHINE: Final = struct.Struct("<18xH")
 
 
 class CniPluginHook(BuildHookInterface[Any]):
@@ -31,19 +38,32 @@ class CniPluginHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the binary, and with it the platform's tag.  ``version`` is "standard" or "editable"."""
         root = Path(self.root)
-        reason = build(root)
-        if reason:
-            self.app.display_warning(f"tulle-cni: not compiled ({reason}): the plugin in Python takes its place")
-        elif version != "editable":
-            build_data["tag"] = f"py3-none-{_platform()}"
+        if version == "editable":
+            self._warn(build(root, root / BINARY))
+            return
+        self._made = tempfile.TemporaryDirectory()
+        made = Path(self._made.name) / BINARY.name
+        reason = build(root, made)
+        self._warn(reason)
+        if not reason:
+            build_data["force_include"][str(made)] = "tulle/bin/tulle-cni"
+            build_data["tag"] = f"py3-none-{platform(made)}"
             build_data["pure_python"] = False
 
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002  the hook's own shape
+        """The binary is packed: forget where it was made."""
+        if version != "editable":
+            self._made.cleanup()
 
-def build(root: Path) -> str:
+    def _warn(self, reason: str) -> None:
+        if reason:
+            self.app.display_warning(f"tulle-cni: not compiled ({reason}): the plugin in Python takes its place")
+
+
+def build(root: Path, target: Path, compilers: Iterable[list[str]] = ()) -> str:
     """Compile, and put in place by renaming, since the old one may run; "" or why it was not possible."""
-    target = root / BINARY
     reason = "no C compiler: install gcc or musl-gcc, or set CC"
-    for compiler in _compilers():
+    for compiler in compilers or _compilers():
         for shape in SHAPES:
             reason = _compile(root, compiler, shape, target)
             if not reason:
@@ -52,13 +72,19 @@ def build(root: Path) -> str:
     return reason
 
 
+def platform(binary: Path) -> str:
+    """The platform's part of a wheel's tag: what ``binary`` is for, taken for this machine where it is unheard of."""
+    (machine,) = ELF_MACHINE.unpack_from(binary.read_bytes())
+    return MACHINES.get(machine) or sysconfig.get_platform().replace("-", "_").replace(".", "_")
+
+
 def _compile(root: Path, compiler: list[str], shape: tuple[str, ...], target: Path) -> str:
     target.parent.mkdir(exist_ok=True)
     version = f'-DTULLE_VERSION="{_version(root)}"'
     sources = sorted(map(str, (root / "csrc").glob("*.c")))
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name
-        command = [*compiler, *WARNINGS, *HARDENED, *shape, *LINKED, version, "-o", str(made), *sources]
+        command = [*compiler, *WARNINGS, *HARDENED, *WIDE, *shape, *LINKED, version, "-o", str(made), *sources]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError as error:
@@ -88,8 +114,3 @@ def _last_line(text: str) -> str:
 def _version(root: Path) -> str:
     found = re.search(r'__version__ = "([^"]+)"', (root / "src/tulle/__init__.py").read_text())
     return found[1] if found else "unknown"
-
-
-def _platform() -> str:
-    """The machine's tag without a libc in it: the binary is static, the rest is Python."""
-    return sysconfig.get_platform().replace("-", "_").replace(".", "_")

@@ -14,10 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifndef NS_GET_NSTYPE
-#define NS_GET_NSTYPE _IO(0xb7, 3) /* source: include/uapi/linux/nsfs.h */
-#endif
-
 enum { ANSWER_LIMIT = 8192, PATH_LIMIT = 1024 };
 
 static const char *netns_path(const struct call *call) {
@@ -38,11 +34,11 @@ static const char *enter(const char *path) {
     int netns = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (netns < 0)
         return strerror(errno);
-    if (ioctl(netns, NS_GET_NSTYPE) != CLONE_NEWNET)
-        return "is not a network namespace";
     if (is_own(netns))
         return "is the node's own namespace";
-    return setns(netns, CLONE_NEWNET) ? strerror(errno) : NULL;
+    if (!setns(netns, CLONE_NEWNET))
+        return NULL;
+    return errno == EINVAL ? "is not a network namespace" : strerror(errno);
 }
 
 static int flags_of_lo(int fd, struct ifreq *request) {

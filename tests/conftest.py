@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,12 @@ settings.register_profile("ci", derandomize=True, max_examples=50, deadline=None
 settings.register_profile("quick", derandomize=True, max_examples=10, deadline=None, database=None)
 settings.register_profile("deep", max_examples=5_000, deadline=None)
 settings.load_profile(os.environ.get("TULLE_PROPERTIES", "ci"))
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the plugin is compiled for other machines, once."""
+    return tmp_path_factory.mktemp("builds")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

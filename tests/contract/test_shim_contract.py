@@ -1,4 +1,4 @@
-"""One contract for the plugin's two shims: the C binary and its specification in Python."""
+"""One contract for the plugin's shims: its specification in Python, and the C binary on three machines."""
 
 import json
 import os
@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.kernels import NEEDS_HOST_ROOT
 from tests.kit.shims import (
     COMMANDS,
     CONF,
+    CROSS,
     NO_BINARY,
     Shim,
     answering,
+    cross_built,
     fake_agent,
     frame,
     listening,
@@ -39,12 +41,12 @@ BROKEN = {
 }
 
 
-@pytest.fixture(params=["c", "python"])
-def shim(request: pytest.FixtureRequest, tmp_path: Path) -> Shim:
+@pytest.fixture(params=["c", "python", *CROSS])
+def shim(request: pytest.FixtureRequest, builds: Path, tmp_path: Path) -> Shim:
     name: str = request.param
     if name == "c" and NO_BINARY:
         pytest.skip(NO_BINARY)
-    return Shim(COMMANDS[name], tmp_path)
+    return Shim(COMMANDS.get(name) or cross_built(name, builds), tmp_path)
 
 
 # -- what is carried ---------------------------------------------------------------------
@@ -303,7 +305,7 @@ def test_a_linked_word_is_not_followed(shim: Shim) -> None:
     assert shim.run("CHECK").error == 11
 
 
-@pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT))
+@pytest.mark.skipif(NEEDS_HOST_ROOT is not None, reason=str(NEEDS_HOST_ROOT))
 def test_another_users_word_is_not_followed(shim: Shim) -> None:
     os.chown(leave_word(shim, *OFFLINE), NOBODY, NOBODY)
     assert shim.run("CHECK").error == 11
@@ -334,7 +336,7 @@ def test_a_file_in_the_sockets_place_is_not_asked(shim: Shim) -> None:
     assert shim.run("ADD").error == 11
 
 
-@pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT))
+@pytest.mark.skipif(NEEDS_HOST_ROOT is not None, reason=str(NEEDS_HOST_ROOT))
 @pytest.mark.parametrize("planted", ["run", "run/tulle", "run/tulle/agent.sock"])
 def test_what_another_user_owns_is_not_trusted(shim: Shim, planted: str) -> None:
     with fake_agent(shim.socket, answering(0, b"")) as agent:
@@ -343,7 +345,7 @@ def test_what_another_user_owns_is_not_trusted(shim: Shim, planted: str) -> None
     assert agent.asked == []
 
 
-@pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT))
+@pytest.mark.skipif(NEEDS_HOST_ROOT is not None, reason=str(NEEDS_HOST_ROOT))
 def test_a_socket_that_another_user_serves_gets_nothing(shim: Shim) -> None:
     shim.socket.parent.mkdir(parents=True)
     with listening(shim.socket) as server:

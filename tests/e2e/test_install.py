@@ -1,6 +1,7 @@
 """What a stranger gets: a wheel built from this tree, installed into an environment of its own, without a network."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -14,14 +15,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.kit.shims import CONF, NO_BINARY
+from tests.kit.shims import CONF, CROSS, NO_BINARY
 from tulle import __version__
 
 TREE = Path(__file__).parents[2]
-SOURCES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "src", "csrc")
+SOURCES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "src", "csrc", "tools")
 OFFLINE = ("--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q")
 HATCHLING = (sys.executable, "-m", "hatchling", "build", "-t")
 PLATFORM = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+RELEASED = {"amd64": "linux_x86_64", "arm64": "linux_aarch64", "armv7": "linux_armv7l"}
+COMPILERS = ("x86_64-linux-gnu-gcc", *(compiler for compiler, _ in CROSS.values()))
+NO_CROSS = next((f"{name} is not installed" for name in COMPILERS if shutil.which(name) is None), None)
+needs_compilers = pytest.mark.skipif(NO_CROSS is not None, reason=str(NO_CROSS))
 
 
 def run(*words: str | Path, environment: Mapping[str, str] = os.environ, stdin: bytes = b"", place: Path = TREE) -> str:
@@ -106,3 +111,35 @@ def test_the_source_archive_brings_the_plugins_source_and_no_binary(tree: Path, 
     assert {f"csrc/{path.name}" for path in (TREE / "csrc").glob("*.[ch]")} < names
     assert {"hatch_build.py", "pyproject.toml", "src/tulle/cni/shim.py"} < names
     assert "src/tulle/bin/tulle-cni" not in names
+
+
+def release(tree: Path, folder: Path) -> dict[str, bytes]:
+    """What tools/wheels makes, by name."""
+    run(tree / "tools/wheels", folder, environment={**os.environ, "PYTHON": sys.executable}, place=tree)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def released(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("released")
+    release(tree, folder)
+    return folder
+
+
+@needs_compilers
+@pytest.mark.parametrize("machine", RELEASED)
+def test_a_machines_wheel_installs_there_and_nowhere_else(released: Path, tmp_path: Path, machine: str) -> None:
+    made = released / f"tulle-{__version__}-py3-none-{RELEASED[machine]}.whl"
+    for other, platform in RELEASED.items():
+        pip = (sys.executable, "-m", "pip", "install", *OFFLINE, "--only-binary=:all:", "--target", tmp_path / other)
+        words = [str(word) for word in (*pip, "--platform", platform, made)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) == (other == machine), done.stderr
+    packed = tmp_path / machine / "tulle/bin/tulle-cni"
+    assert packed.read_bytes() == (released / f"tulle-cni-{machine}").read_bytes()
+
+
+@needs_compilers
+def test_the_same_tree_gives_the_same_bytes_in_another_folder(tree: Path, released: Path, tmp_path: Path) -> None:
+    run("cp", "-r", tree, tmp_path / "tree")
+    assert release(tmp_path / "tree", tmp_path / "again") == {p.name: p.read_bytes() for p in released.iterdir()}

@@ -1,4 +1,4 @@
-"""The plugin's two shims, and agents that are not what they should be.
+"""The plugin's two shims, one of them built for three machines, and agents that are not what they should be.
 
 A ``Shim`` is executed as the runtime does it: environment, stdin, stdout, exit code.  A ``FakeAgent``
 serves the socket below a root of the test's own; what it does with a connection is a function.
@@ -6,6 +6,7 @@ serves the socket below a root of the test's own; what it does with a connection
 
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -18,14 +19,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
+
 import tulle
+from hatch_build import build
 
 PACKAGE = Path(tulle.__file__).parent
 BINARY = PACKAGE / "bin" / "tulle-cni"
 NO_BINARY = None if BINARY.exists() else "src/tulle/bin/tulle-cni is not compiled: install gcc and libc6-dev"
 COMMANDS = {"c": (str(BINARY),), "python": (sys.executable, "-I", "-S", str(PACKAGE / "cni" / "shim.py"))}
+CROSS = {
+    "arm64": ("aarch64-linux-gnu-gcc", "qemu-aarch64-static"),
+    "armv7": ("arm-linux-gnueabihf-gcc", "qemu-arm-static"),
+}
+"""The binary for other machines: who compiles it, and who runs it here."""
 CONF = b'{"cniVersion":"1.0.0","name":"net","type":"tulle"}'
 TIMEOUT_S = 30
+
+
+def cross_built(machine: str, folder: Path) -> tuple[str, ...]:
+    """The words that run the binary of one of CROSS, compiled into ``folder``.  Skips where that cannot be done."""
+    compiler, emulator = CROSS[machine]
+    for program in (compiler, emulator):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    target = folder / machine / "tulle-cni"
+    if not target.exists():
+        reason = build(PACKAGE.parents[1], target, [[compiler]])
+        assert not reason, reason
+    return emulator, str(target)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The compiled plugin under the name of ``loopback``: no agent, no files, lo up in the container."""
+"""The plugin as compiled for three machines, called ``loopback``: no agent, no files, lo up in the container."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 
 from tests.kit.enter import enter
 from tests.kit.kernels import NEEDS_ROOT
-from tests.kit.shims import BINARY, NO_BINARY, Done, Shim
+from tests.kit.shims import BINARY, CROSS, NO_BINARY, Done, Shim, cross_built
 from tulle.kernel import netns
 
 pytestmark = [
@@ -30,11 +30,21 @@ def pod() -> Generator[Path]:
     netns.delete(name)
 
 
-def run(folder: Path, verb: str, netns_path: Path | str, **conf: Any) -> Done:
-    loopback = folder / "loopback"
-    if not loopback.exists():
+@pytest.fixture(params=["c", *CROSS])
+def folder(request: pytest.FixtureRequest, builds: Path, tmp_path: Path) -> Path:
+    """A folder with the plugin in it, as a program called ``loopback``."""
+    loopback, machine = tmp_path / "loopback", str(request.param)
+    if machine == "c":
         loopback.symlink_to(BINARY)
-    shim = Shim((str(loopback),), folder)
+    else:
+        emulator, binary = cross_built(machine, builds)
+        loopback.write_text(f"#!/bin/sh\nexec {emulator} -0 loopback {binary}\n")
+        loopback.chmod(0o755)
+    return tmp_path
+
+
+def run(folder: Path, verb: str, netns_path: Path | str, **conf: Any) -> Done:
+    shim = Shim((str(folder / "loopback"),), folder)
     environment = {**shim.environment(verb), "CNI_NETNS": str(netns_path), "CNI_IFNAME": "lo"}
     return shim.execute(environment, stdin=json.dumps({**CONF, **conf}).encode())
 
@@ -47,8 +57,8 @@ def is_up(pod: Path) -> bool:
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"])
-def test_add_brings_lo_up_and_answers_in_the_version(tmp_path: Path, pod: Path, version: str) -> None:
-    done = run(tmp_path, "ADD", pod, cniVersion=version)
+def test_add_brings_lo_up_and_answers_in_the_version(folder: Path, pod: Path, version: str) -> None:
+    done = run(folder, "ADD", pod, cniVersion=version)
     assert done.code == 0
     assert is_up(pod)
     assert done.answer["cniVersion"] == version
@@ -60,41 +70,41 @@ def test_add_brings_lo_up_and_answers_in_the_version(tmp_path: Path, pod: Path, 
         assert ["version" in ip for ip in done.answer["ips"]] == [version < "1"] * 2
 
 
-def test_check_finds_lo_down_and_del_sets_it_down(tmp_path: Path, pod: Path) -> None:
-    assert run(tmp_path, "CHECK", pod).error == 103
-    run(tmp_path, "ADD", pod)
-    assert run(tmp_path, "CHECK", pod).code == 0
-    assert run(tmp_path, "DEL", pod).code == 0
+def test_check_finds_lo_down_and_del_sets_it_down(folder: Path, pod: Path) -> None:
+    assert run(folder, "CHECK", pod).error == 103
+    run(folder, "ADD", pod)
+    assert run(folder, "CHECK", pod).code == 0
+    assert run(folder, "DEL", pod).code == 0
     assert not is_up(pod)
 
 
-def test_the_previous_plugins_result_is_passed_on(tmp_path: Path, pod: Path) -> None:
+def test_the_previous_plugins_result_is_passed_on(folder: Path, pod: Path) -> None:
     before = {"cniVersion": "1.0.0", "ips": [{"address": "192.0.2.1/24"}]}
-    assert json.loads(run(tmp_path, "ADD", pod, prevResult=before).stdout) == before
+    assert json.loads(run(folder, "ADD", pod, prevResult=before).stdout) == before
 
 
 @pytest.mark.parametrize("path", ["/nonexistent", "/etc/passwd", "/proc/self/ns/net", "/proc/self/ns/mnt"])
-def test_what_is_no_containers_namespace_is_refused(tmp_path: Path, path: str) -> None:
-    assert run(tmp_path, "ADD", path).error == 8
-    assert run(tmp_path, "DEL", path).code == 0
+def test_what_is_no_containers_namespace_is_refused(folder: Path, path: str) -> None:
+    assert run(folder, "ADD", path).error == 8
+    assert run(folder, "DEL", path).code == 0
 
 
 @pytest.mark.parametrize("path", ["", "relative", '/a"b', "/" + "a" * 2000])
-def test_a_path_that_is_none_is_refused(tmp_path: Path, path: str) -> None:
-    assert run(tmp_path, "ADD", path).error == 4
+def test_a_path_that_is_none_is_refused(folder: Path, path: str) -> None:
+    assert run(folder, "ADD", path).error == 4
 
 
 @pytest.mark.parametrize("verb", ["GC", "STATUS"])
-def test_what_keeps_nothing_has_nothing_to_say(tmp_path: Path, verb: str) -> None:
-    done = run(tmp_path, verb, "")
+def test_what_keeps_nothing_has_nothing_to_say(folder: Path, verb: str) -> None:
+    done = run(folder, verb, "")
     assert (done.code, done.stdout) == (0, b"")
 
 
-def test_version_needs_nothing(tmp_path: Path) -> None:
-    assert "supportedVersions" in run(tmp_path, "VERSION", "").answer
+def test_version_needs_nothing(folder: Path) -> None:
+    assert "supportedVersions" in run(folder, "VERSION", "").answer
 
 
-def test_the_node_keeps_its_own_namespace(tmp_path: Path, pod: Path) -> None:
+def test_the_node_keeps_its_own_namespace(folder: Path, pod: Path) -> None:
     before = os.stat("/proc/self/ns/net").st_ino
-    run(tmp_path, "ADD", pod)
+    run(folder, "ADD", pod)
     assert os.stat("/proc/self/ns/net").st_ino == before
