@@ -15,7 +15,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[2] / "src" / "tulle"
 
 ROOMS = (
-    ("errors", "seams"),
+    ("errors", "seams", "http_connection"),
     ("model",),
     ("ownership",),
     ("wire",),

@@ -1,6 +1,6 @@
 """The daemon: composition by hand from top to bottom, and one TaskGroup.
 
-Start: control socket → a place in the network (``start``) → reconcile.  Stop: the tasks end, the
+Start: control socket and health → a place in the network (``start``) → reconcile.  Stop: the tasks end, the
 data path stays up, the lease stays in the store until it expires or ``tulle leave`` gives it back.
 """
 
@@ -11,8 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from tulle.agent.control import ControlServer
 from tulle.agent.desk import Desk
+from tulle.agent.endpoints import endpoints
 from tulle.agent.node import Node
-from tulle.agent.notify import READY, notify
+from tulle.agent.notify import Herald
 from tulle.agent.options import AgentOptions
 from tulle.agent.start import Rim, jittered, take_place
 from tulle.cni.service import serving
@@ -27,8 +28,8 @@ from tulle.store.open import open_store
 async def run_agent(options: AgentOptions) -> None:
     """Be this node's agent until cancelled.
 
-    Raises ConfigError (a flag, the configuration or the host breaks a rule), Unsupported (the
-    kernel lacks something), LeaseConflict (another node has our public address).
+    Raises, alone or in a group, ConfigError (a flag, the configuration or the host breaks a rule),
+    Unsupported (the kernel lacks something), LeaseConflict (another node has our public address).
     """
     clock = SystemClock()
     check_privileges()
@@ -39,6 +40,7 @@ async def run_agent(options: AgentOptions) -> None:
         kernel = LinuxKernel.open(precedence=precedence)
         stack.callback(kernel.close)
         await stack.enter_async_context(_control_server(options, desk, precedence))
+        await stack.enter_async_context(endpoints(options, desk))
         store = open_store(options.store_url, clock, options.etcd)
         stack.push_async_callback(store.close)
         rim = Rim(
@@ -49,20 +51,26 @@ async def run_agent(options: AgentOptions) -> None:
             files=SystemFiles(),
             precedence=precedence,
         )
-        await be_a_node(options, rim, desk, lambda: notify(os.environ, READY))
+        herald = Herald(os.environ, os.getpid(), desk, clock)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(herald.run(), name="keep who started us told")
+            await be_a_node(options, rim, desk, herald.placed)
 
 
 async def be_a_node(options: AgentOptions, rim: Rim, desk: Desk, on_place: Callable[[], None]) -> None:
-    """Take a place in the network, say so by ``on_place``, and keep it until cancelled.  Raises as ``run_agent``."""
+    """Take a place in the network and keep it until cancelled.  Raises as ``run_agent``.
+
+    ``on_place`` is called once: the node's own part stands, ``subnet.env`` is written, pods can be served.
+    """
     changes = rim.kernel.changes()  # before the first look at the host: nothing falls between
     node = await take_place(options, rim, desk)
     desk.open(node)
-    on_place()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_follow_leases(node), name="follow leases")
         tasks.create_task(_follow_kernel(node, changes), name="follow the kernel")
         tasks.create_task(node.keeper.run(), name="keep own lease")
         tasks.create_task(node.reconciler.run(), name="reconcile")
+        tasks.create_task(_take_notice(node, on_place), name="notice the place")
 
 
 @asynccontextmanager
@@ -88,6 +96,11 @@ async def _follow_leases(node: Node) -> None:
         except StoreUnavailable as error:
             node.store_answers(False, str(error))
         await node.clock.sleep(jittered(node.random))
+
+
+async def _take_notice(node: Node, on_place: Callable[[], None]) -> None:
+    await node.reconciler.wait_until(lambda reconciler: reconciler.in_place)
+    on_place()
 
 
 async def _follow_kernel(node: Node, changes: AsyncIterator[Scope]) -> None:

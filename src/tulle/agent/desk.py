@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 
+from tulle.agent.health import stuck, summary, unready
 from tulle.agent.node import Node
-from tulle.agent.status import JsonObject, starting_json
+from tulle.agent.status import JsonObject, NodeStatus, starting_json
 from tulle.agent.verbs import VERBS, Verb, patience_s
 from tulle.cni.attach import PodNetwork
 from tulle.errors import TulleError
@@ -24,7 +25,7 @@ class Desk:
     """The agent's answers.  ``open`` once the node has taken its place."""
 
     def __init__(self, store: str, started_ns: int, pid: int) -> None:
-        self._store, self._started_ns, self._pid = store, started_ns, pid
+        self._store, self.started_ns, self._pid = store, started_ns, pid
         self._waits_for = "starting"
         self._node: Node | None = None
         self._opened = asyncio.Event()
@@ -41,6 +42,23 @@ class Desk:
     def pod_network(self) -> PodNetwork | None:
         """What pods of this node need to know; None before the node has taken its place."""
         return self._node.pod_network() if self._node is not None else None
+
+    def node_status(self) -> NodeStatus | None:
+        """What is known of the node; None before it has taken its place."""
+        return self._node.status() if self._node is not None else None
+
+    def stuck(self) -> str | None:
+        """Why a restart would help; None: it would not."""
+        node = self._node
+        return stuck(node.reconciler.busy_since_ns, node.clock.boottime_ns()) if node is not None else None
+
+    def unready(self) -> list[str]:
+        """Why the node is not ready; none: it is."""
+        return unready(self._node.status()) if self._node is not None else [self._waits_for]
+
+    def summary(self) -> str:
+        """One line for whoever lists services."""
+        return summary(self._node.status()) if self._node is not None else self._waits_for
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
@@ -62,7 +80,7 @@ class Desk:
     def _not_yet(self, name: str) -> JsonObject:
         match name:
             case "status":
-                return starting_json(self._waits_for, self._store, self._started_ns, self._pid)
+                return starting_json(self._waits_for, self._store, self.started_ns, self._pid)
             case "wait":
                 return {"done": False, "peers": 0, "state": self._waits_for}
             case _:

@@ -15,6 +15,17 @@ AUDIT_PERIOD_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """Where to listen."""
+
+    ip: IPAddress
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.ip}]:{self.port}" if self.ip.version == 6 else f"{self.ip}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Paths:
     """Every path that the agent uses, below ``root`` (a lab's node has its own root)."""
 
@@ -28,6 +39,11 @@ class Paths:
     @property
     def socket(self) -> Path:
         return self.root / "run/tulle/agent.sock"
+
+    @property
+    def http(self) -> Path:
+        """Where health and metrics are served, unless a flag says otherwise."""
+        return self.root / "run/tulle/http.sock"
 
     @property
     def subnet_env(self) -> Path:
@@ -60,6 +76,8 @@ class AgentOptions:
     healthz_ip: IPAddress = IPv4Address("127.0.0.1")
     healthz_port: int = 0
     """0: health is not served on an address."""
+    metrics: TcpAddress | Path | None = None
+    """Where health and metrics are served; None: on a socket below the root."""
 
     @property
     def paths(self) -> Paths:

@@ -81,6 +81,7 @@ class Reconciler:
         self._audit_due_ns = 0
         self._noticed_ns: int | None = None  # since when something may have drifted
         self.history = History(clock)
+        self._busy_since_ns: int | None = None
         self.on_pass: Callable[[Intent], None] = lambda _: None
 
     @property
@@ -105,6 +106,11 @@ class Reconciler:
         own = {obj.key for obj in node_objects(self._intent.desired.inputs)}
         failed = {outcome.step.key for outcome in self._report.failures}
         return own.isdisjoint(failed | {conflict.key for conflict in self._report.conflicts})
+
+    @property
+    def busy_since_ns(self) -> int | None:
+        """When the pass that is under way began (CLOCK_BOOTTIME); None: there is none."""
+        return self._busy_since_ns
 
     # -- what happened ----------------------------------------------------------------
 
@@ -139,7 +145,7 @@ class Reconciler:
         if relevant or rules:
             self._wake.set()
 
-    async def wait_until(self, condition: Callable[["Reconciler"], bool], timeout_s: float) -> bool:
+    async def wait_until(self, condition: Callable[["Reconciler"], bool], timeout_s: float | None = None) -> bool:
         """Wait, pass by pass, until ``condition`` holds; False when it still does not after ``timeout_s``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -157,7 +163,9 @@ class Reconciler:
         """
         self._audit_due_ns = self._clock.boottime_ns() + self._audit_period_ns
         while True:
+            self._busy_since_ns = None
             await self._sleep_until_needed()
+            self._busy_since_ns = self._clock.boottime_ns()
             if not self._intent.book.synced:
                 continue
             try:

@@ -1,11 +1,34 @@
 """What passes leave behind: counters, and what stands in the way of the wanted state.  Pure."""
 
-from dataclasses import dataclass, replace
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from errno import EEXIST
+from types import MappingProxyType
+from typing import Final, get_args
 
 from tulle.model.change import Conflict, Outcome, Plan
 from tulle.model.objects import KernelObject, LinkKey, ObjectKey, device_of
 from tulle.model.state import Scope
+
+NS: Final = 1_000_000_000
+BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durations:
+    """How long passes took: how many within each bound of ``BOUNDS_S`` but not the one before it, and beyond."""
+
+    counts: tuple[int, ...] = (0,) * (len(BOUNDS_S) + 1)
+    total_ns: int = 0
+
+    def with_one(self, elapsed_ns: int) -> "Durations":
+        """And one that took so long."""
+        at = bisect_left(BOUNDS_S, elapsed_ns / NS)
+        counts = (*self.counts[:at], self.counts[at] + 1, *self.counts[at + 1 :])
+        return Durations(counts=counts, total_ns=self.total_ns + elapsed_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +44,9 @@ class PassReport:
     """When it ended (CLOCK_BOOTTIME); None: there was none."""
     last_audit_at_ns: int | None = None
     """When the last one that looked at everything ended."""
+    repaired: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """``repairs`` by the kind of object."""
+    durations: Durations = Durations()
     conflicts: tuple[Conflict, ...] = ()
     strangers: tuple[KernelObject, ...] = ()
     failures: tuple[Outcome, ...] = ()
@@ -102,7 +128,24 @@ def after_pass(before: PassReport, done: Pass) -> PassReport:
         last_pass_ns=done.elapsed_ns,
         last_pass_at_ns=done.ended_ns,
         last_audit_at_ns=done.ended_ns if looked_at.everything else before.last_audit_at_ns,
+        repaired=_counted(before.repaired, done.repairs),
+        durations=before.durations.with_one(done.elapsed_ns),
         conflicts=tuple(c for c in before.conflicts if not looked_at.names(c.key)) + done.plan.conflicts,
         strangers=tuple(s for s in before.strangers if not looked_at.covers(s)) + done.plan.strangers,
         failures=tuple(o for o in before.failures if not looked_at.names(o.step.key)) + done.failures,
     )
+
+
+def _counted(before: Mapping[str, int], repairs: Iterable[Outcome]) -> Mapping[str, int]:
+    counts = Counter(before)
+    counts.update(_kind(type(outcome.step.key)) for outcome in repairs)
+    return MappingProxyType(dict(counts))
+
+
+def _kind(key: type[ObjectKey]) -> str:
+    """What sort of object a key is of: ``route``, ``nft_table`` …"""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key.__name__.removesuffix("Key")).lower()
+
+
+KINDS: Final = tuple(_kind(key) for key in get_args(ObjectKey))
+"""Every kind of object that can be repaired."""

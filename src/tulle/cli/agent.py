@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final, cast
 
 from tulle import __version__
+from tulle.agent.notify import STOPPING, notify
 from tulle.agent.options import AgentOptions
 from tulle.cli import etcd_flags
 from tulle.cli.agent_flags import add_arguments, explain_ignored, flannels_etcd, options_from, verbosity
@@ -65,6 +66,7 @@ async def run_until_signalled(options: AgentOptions) -> None:
     def stop() -> None:
         nonlocal stopping
         stopping = True
+        notify(os.environ, STOPPING)
         task.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,11 +4,11 @@ import argparse
 import logging
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Final
 
-from tulle.agent.options import AUDIT_PERIOD_S, AgentOptions
+from tulle.agent.options import AUDIT_PERIOD_S, AgentOptions, TcpAddress
 from tulle.cli import etcd_flags
 from tulle.cli.given import Given, variable
 from tulle.cli.go_flags import TRUE
@@ -103,6 +103,7 @@ def options_from(
         audit_period_s=_seconds("--audit-period", args.audit_period),
         healthz_ip=given.address("healthz_ip") or EVERYWHERE,
         healthz_port=given.whole("healthz_port", default=0, low=0, high=HIGHEST_PORT),
+        metrics=_listening(args.metrics_address),
     )
 
 
@@ -146,6 +147,7 @@ def _add_underlay(parser: argparse.ArgumentParser) -> None:
 def _add_endpoints(parser: argparse.ArgumentParser) -> None:
     _add(parser, "healthz-ip", "IP", "where /healthz and /readyz are served (default: 0.0.0.0)")
     _add(parser, "healthz-port", "PORT", "their port (default: 0, not served)")
+    _add(parser, "metrics-address", "IP:PORT|PATH", "/metrics too, there (default: /run/tulle/http.sock)")
 
 
 def _add_accepted(parser: argparse.ArgumentParser) -> None:
@@ -182,6 +184,22 @@ def _expressions(given: Given) -> tuple[str, ...]:
         except re.error as error:
             raise ConfigError(f"--iface-regex {ascii(text)[1:-1]}", f"is no regular expression: {error}") from None
     return found
+
+
+def _listening(text: str | None) -> TcpAddress | Path | None:
+    """An address to listen on, or a socket's path."""
+    if not text:
+        return None
+    if text.startswith("/"):
+        return Path(text)
+    host, _, port = text.rpartition(":")
+    try:
+        if not (port.isascii() and port.isdecimal() and 0 < int(port) <= HIGHEST_PORT):
+            raise ValueError
+        return TcpAddress(ip_address(host.removeprefix("[").removesuffix("]")), int(port))
+    except ValueError:
+        advice = "like 127.0.0.1:9808, [::1]:9808 or /run/x.sock"
+        raise ConfigError(f"--metrics-address {ascii(text)[1:-1]}", "must be IP:PORT or a path", advice) from None
 
 
 def _seconds(flag: str, text: str) -> float:

@@ -200,6 +200,7 @@ HELP: Final[Mapping[str, str]] = {
     "renew the lease so long before its end (default: 60)": "在租约到期前多久续租（默认 60）",
     "where /healthz and /readyz are served (default: 0.0.0.0)": "/healthz 与 /readyz 的监听地址（默认 0.0.0.0）",
     "their port (default: 0, not served)": "其端口（默认 0，不提供）",
+    "/metrics too, there (default: /run/tulle/http.sock)": "在该处还提供 /metrics（默认 /run/tulle/http.sock）",
     "accepted": "仅为兼容而接受",
     "refused: there is no Kubernetes store yet": "会被拒绝：尚无 Kubernetes 存储",
     "accepted as flanneld's, without effect here": "为兼容 flanneld 而接受，在此不起作用",

@@ -9,10 +9,11 @@ from tulle.agent.options import AgentOptions, Paths
 
 def test_every_path_is_below_the_root() -> None:
     paths = Paths(Path("/srv/node1"))
-    found = (paths.state, paths.socket, paths.subnet_env, paths.networks)
+    found = (paths.state, paths.socket, paths.http, paths.subnet_env, paths.networks)
     assert [str(path.relative_to("/srv/node1")) for path in found] == [
         "var/lib/tulle",
         "run/tulle/agent.sock",
+        "run/tulle/http.sock",
         "run/flannel/subnet.env",
         "var/lib/cni/networks",
     ]

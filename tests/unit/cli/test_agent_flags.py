@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tulle.agent.options import AgentOptions
+from tulle.agent.options import AgentOptions, TcpAddress
 from tulle.cli.agent_flags import add_arguments, explain_ignored, flannels_etcd, options_from
 from tulle.cli.go_flags import respell
 from tulle.cli.main import OneLineParser, tulled_main
@@ -77,6 +77,8 @@ def test_variables_stand_in_for_flags_and_flags_win() -> None:
         pytest.param("-subnet-lease-renew-margin=0", {}, "from 1 to 1439", id="no margin"),
         pytest.param("-public-ip=eth0", {}, "--public-ip eth0: must be an IPv4 address", id="address"),
         pytest.param("-iface-regex=[", {}, r"--iface-regex \[: is no regular expression", id="expression"),
+        pytest.param("--metrics-address=9808", {}, "must be IP:PORT or a path", id="no address"),
+        pytest.param("--metrics-address=127.0.0.1:0", {}, "must be IP:PORT or a path", id="no port"),
         pytest.param("-kube-subnet-mgr", {}, "--kube-subnet-mgr: this build has no Kubernetes store", id="store"),
         pytest.param("", {"FLANNELD_KUBE_SUBNET_MGR": "true"}, "FLANNELD_KUBE_SUBNET_MGR: this build", id="store, env"),
     ],
@@ -84,6 +86,18 @@ def test_variables_stand_in_for_flags_and_flags_win() -> None:
 def test_what_breaks_a_rule_is_named(line: str, environment: Mapping[str, str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         options(line, environment)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:9808", TcpAddress(IPv4Address("127.0.0.1"), 9808)),
+        ("[::1]:9808", TcpAddress(IPv6Address("::1"), 9808)),
+        ("/run/x.sock", Path("/run/x.sock")),
+    ],
+)
+def test_metrics_are_served_where_a_flag_says(text: str, expected: object) -> None:
+    assert options(f"--metrics-address {text}").metrics == expected
 
 
 def test_what_has_no_effect_is_said_once_to_who_asks(caplog: pytest.LogCaptureFixture) -> None:
