@@ -86,15 +86,28 @@ def run_page(path: Path, user: User, folder: Path, columns: int = 80) -> int:
 
     Raises AssertionError naming page, line and command: it failed, or printed something else.
     """
-    variables = _environment(user, folder, columns)
     done = 0
+    for command, printed in typed(path, user, folder, columns):
+        if command.shown:
+            shown = "\n".join(command.shown)
+            fits = matches(trimmed(command.shown), trimmed(printed))
+            found = "\n".join(printed)
+            assert fits, f"{_where(path, command)}\n--- the page shows\n{shown}\n--- it printed\n{found}"
+        done += 1
+    return done
+
+
+def typed(path: Path, user: User, folder: Path, columns: int) -> Iterator[tuple[Command, Sequence[str]]]:
+    """Each command of a page with the lines that it printed, as it is done by ``user`` in ``folder``.
+
+    Raises AssertionError naming page, line and command: its exit code was not 0.
+    """
+    variables = _environment(user, folder, columns)
     for block in blocks(path.read_text(encoding="utf-8")):
         if block.file:
             (folder / block.file).write_text("\n".join(block.lines) + "\n", encoding="utf-8")
         for command in commands(block) if block.kind == "console" else ():
-            _run(path, command, user, folder, variables)
-            done += 1
-    return done
+            yield command, _run(path, command, user, folder, variables)
 
 
 def matches(shown: Sequence[str], printed: Sequence[str]) -> bool:
@@ -111,8 +124,7 @@ def _same(shown: str, printed: str) -> bool:
     return re.fullmatch(".*".join(parts), VARYING.sub("0", printed.rstrip())) is not None
 
 
-def _run(path: Path, command: Command, user: User, folder: Path, variables: dict[str, str]) -> None:
-    where = f"{path.name}:{command.line}: $ {command.words}"
+def _run(path: Path, command: Command, user: User, folder: Path, variables: dict[str, str]) -> list[str]:
     done = subprocess.run(
         [*user.prefix, "sh", "-c", command.words],
         stdin=subprocess.DEVNULL,
@@ -124,14 +136,15 @@ def _run(path: Path, command: Command, user: User, folder: Path, variables: dict
         check=False,
         timeout=WHOLE_S,
     )
-    assert done.returncode == 0, f"{where}\nexit code {done.returncode}\n{done.stdout}"
-    if command.shown:
-        shown = "\n".join(command.shown)
-        fits = matches(_trimmed(command.shown), _trimmed(done.stdout.splitlines()))
-        assert fits, f"{where}\n--- the page shows\n{shown}\n--- it printed\n{done.stdout}"
+    assert done.returncode == 0, f"{_where(path, command)}\nexit code {done.returncode}\n{done.stdout}"
+    return done.stdout.splitlines()
 
 
-def _trimmed(lines: Sequence[str]) -> Sequence[str]:
+def _where(path: Path, command: Command) -> str:
+    return f"{path.name}:{command.line}: $ {command.words}"
+
+
+def trimmed(lines: Sequence[str]) -> Sequence[str]:
     """Without empty lines at the end: a page may leave one before the next command."""
     last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
     return lines[:last]

@@ -40,8 +40,8 @@ FINDINGS: Final[dict[str, tuple[str, str, str, str]]] = {
     "no-route": (
         "{node} has no route to {target}",
         "{node} 没有到 {target} 的路由",
-        "for a peer's pods the agent writes a route from the peer's lease; check that it runs on {node} and knows it",
-        "到对等节点 Pod 的路由由代理根据其租约写入；请检查它是否在 {node} 上运行并知道该租约",
+        "on a node its agent writes this route from the peer's lease: does it run? A host outside knows no pods",
+        "节点上的这条路由由其代理根据对等租约写入：代理在运行吗？集群外的主机不认识任何 Pod",
     ),
     "refusing-route": (
         "{node} refuses {target}: a route of type {kind}",

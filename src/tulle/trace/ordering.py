@@ -27,8 +27,8 @@ def without_copies(
 ) -> tuple[tuple[Sighting, ...], tuple[Sighting, ...]]:
     """The walk, and the copies that a bridge flooded out of other ports while it did not know the right one.
 
-    Of several transmissions by ports of one bridge those are the walk that got furthest; what a
-    copy became at the far end of its cable goes with it.
+    Of several transmissions by ports of one bridge those are the walk that got furthest; none is that goes back to
+    whoever sent the frame (a hairpin port).  What a copy became at the far end of its cable goes with it.
     """
     flooded = [sighting for sighting in sightings if _is_flooded(sighting, sightings, topology)]
     ends = {topology.device(sighting.device) for sighting in flooded}
@@ -41,6 +41,8 @@ def _is_flooded(sighting: Sighting, sightings: Sequence[Sighting], topology: Top
     device = topology.device(sighting.device)
     if not sighting.outgoing or device is None or device.master is None:
         return False
+    if _goes_back(sighting, sightings, topology):
+        return True
     reached = _reach(sighting, sightings, topology)
     return any(
         other.outgoing
@@ -48,6 +50,18 @@ def _is_flooded(sighting: Sighting, sightings: Sequence[Sighting], topology: Top
         and _reach(other, sightings, topology) > reached
         for other in sightings
         if other is not sighting
+    )
+
+
+def _goes_back(sighting: Sighting, sightings: Sequence[Sighting], topology: Topology) -> bool:
+    """Was the very same frame sent by the far end of this port?"""
+    device, frame = topology.device(sighting.device), sighting.layers.frame
+    far = topology.peer(device) if device else None
+    return far is not None and any(
+        other.device == far.key
+        and other.outgoing
+        and (other.layers.frame.source, other.layers.frame.destination) == (frame.source, frame.destination)
+        for other in sightings
     )
 
 

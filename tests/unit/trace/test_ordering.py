@@ -6,7 +6,7 @@ from itertools import permutations
 import pytest
 
 from tests.kit.journeys import PORTS, Story, story
-from tests.kit.machines import NODE1, POD4, Machine, same_node, two_nodes
+from tests.kit.machines import NODE1, POD1, POD4, Machine, same_node, two_nodes
 from tulle.trace.ordering import in_order, without_copies
 from tulle.trace.sightings import Capture, PacketType, Sighting, recognise
 from tulle.trace.topology import Device, DeviceKey, Namespace, NetnsId, Topology
@@ -103,6 +103,16 @@ def test_a_copy_that_another_pod_accepted_stays_for_nobody_can_tell_which_is_the
     told, machine = with_flood(far_end=POD4_END, seen_there="host")
     _, copies = without_copies(in_order(sightings(told), machine.topology), machine.topology)
     assert copies == ()
+
+
+def test_a_copy_that_a_hairpin_port_sends_back_is_never_the_walk() -> None:
+    told = story(same_node())
+    told.macs = told.machine.source.pod_mac, told.machine.target.pod_mac
+    told.seen(POD1, "eth0", "tx").seen(NODE1, "vethp1", "rx")
+    told.seen(NODE1, "vethp1", "tx").seen(POD1, "eth0", "rx", pkttype="otherhost")
+    walk, copies = without_copies(in_order(sightings(told), told.machine.topology), told.machine.topology)
+    assert places(told, walk) == ["pod1 eth0", "root vethp1"]
+    assert places(told, copies) == ["root vethp1", "pod1 eth0"]
 
 
 def test_without_the_right_ports_far_end_every_port_that_leads_on_stays() -> None:
