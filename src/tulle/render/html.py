@@ -9,10 +9,11 @@ from typing import Final
 from tulle.errors import DecodeError
 from tulle.render import svg_map
 from tulle.render.html_hops import walk_list
-from tulle.render.html_parts import both, button, command, in_svg, said, tag
+from tulle.render.html_parts import both, button, command, in_svg, once, said, tag
 from tulle.render.looks import asset, behind
 from tulle.render.scene import WIDTH, Said, Scene
 from tulle.render.scene_build import scene_of
+from tulle.render.shared_json import shared, unshared
 from tulle.render.svg_parts import escape
 from tulle.render.walk_findings import finding_text
 from tulle.render.walk_words import say
@@ -28,8 +29,20 @@ _ROWS: Final = 29
 _OPEN, _CLOSE = '<script type="application/json" id="journey">', "</script>"
 
 
+LARGEST: Final = 150_000
+
+
 def html_of(journey: Journey) -> str:
-    """The page's text; the same journey gives the same bytes."""
+    """The page's text, at most ``LARGEST`` bytes for any walk of a usual length; the same journey gives the same bytes.
+
+    The page of a very long walk shows of each hop's header bytes only the layers that changed, and its JSON says what
+    it repeats once.
+    """
+    whole = _page(journey, brief=False)
+    return whole if len(whole.encode()) <= LARGEST else _page(journey, brief=True)
+
+
+def _page(journey: Journey, *, brief: bool) -> str:
     scene = scene_of(journey)
     head = [
         tag("meta", charset="utf-8"),
@@ -40,8 +53,9 @@ def html_of(journey: Journey) -> str:
     ]
     body = [
         _top(scene),
-        tag("main", _stage(scene), _verdict(journey, scene), _walks(journey, scene), _notes()),
-        _data(journey),
+        tag("main", _stage(scene), _verdict(journey, scene), _walks(journey, scene, brief=brief), _notes()),
+        _data(journey, brief=brief),
+        once(),
         tag("script", _steps(scene), asset("walk.js")),
     ]
     looks = {"lang": "en", "data_lang": "en", "data_theme": "light", "style": f"--paper:{_paper(scene):.2f}"}
@@ -55,7 +69,7 @@ def journey_in(page: str) -> Journey:
     end = page.find(_CLOSE, start)
     if start < 0 or end < 0:
         raise DecodeError("walk.html", reason="no journey in it")
-    return decode_journey(page[start + len(_OPEN) : end].encode("utf-8", "surrogatepass"))
+    return decode_journey(unshared(page[start + len(_OPEN) : end].encode("utf-8", "surrogatepass")))
 
 
 def _paper(scene: Scene) -> float:
@@ -65,8 +79,9 @@ def _paper(scene: Scene) -> float:
     return min(1.0, _ROWS / rows) if rows else 1.0
 
 
-def _data(journey: Journey) -> str:
-    return _OPEN + "".join(map(_inert, encode_journey(journey).decode())) + _CLOSE
+def _data(journey: Journey, *, brief: bool) -> str:
+    text = encode_journey(journey)
+    return _OPEN + "".join(map(_inert, (shared(text) if brief else text).decode())) + _CLOSE
 
 
 def _inert(char: str) -> str:
@@ -187,9 +202,10 @@ def _evidence(finding: Finding) -> str:
     return command(finding.evidence) + " → " + answer
 
 
-def _walks(journey: Journey, scene: Scene) -> str:
+def _walks(journey: Journey, scene: Scene, *, brief: bool) -> str:
     first = len(scene.walk("request"))
-    return walk_list(journey, scene, "request", 0) + walk_list(journey, scene, "reply", first)
+    there = walk_list(journey, scene, "request", 0, brief=brief)
+    return there + walk_list(journey, scene, "reply", first, brief=brief)
 
 
 def _notes() -> str:

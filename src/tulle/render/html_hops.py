@@ -18,15 +18,18 @@ from tulle.trace.journey import Direction, Hop, Journey, Reason
 _STATES: Final = {"changed": ("mark", "changed"), "new": ("ins", "new")}
 
 
-def walk_list(journey: Journey, scene: Scene, direction: Direction, first: int) -> str:
-    """One walk as an ordered list, "" when it did not take place; ``first`` is the index of its first beat."""
+def walk_list(journey: Journey, scene: Scene, direction: Direction, first: int, *, brief: bool) -> str:
+    """One walk as an ordered list, "" when it did not take place; ``first`` is the index of its first beat.
+
+    ``brief``: of a hop's headers only those that changed have their bytes.
+    """
     beats = scene.walk(direction)
     if not beats:
         return ""
     times = {id(leg.hop): leg for leg in legs(journey.walk(direction))}
     total = max((leg.total_ns for leg in times.values()), default=0)
     rows = [
-        _row(beat, before, times.get(id(beat.hop)), total, first + at)
+        _row(beat, before, times.get(id(beat.hop)), total, first + at, brief=brief)
         for at, (beat, before) in enumerate(zip(beats, _sightings_before(beats), strict=True))
     ]
     title = tag("h2", said(heading(direction)), " ", tag("small", _summary(beats, total)), id=f"h-{direction}")
@@ -50,15 +53,12 @@ def _sightings_before(beats: Sequence[Beat]) -> list[Hop | None]:
     return found
 
 
-def _row(beat: Beat, before: Hop | None, leg: Leg | None, total_ns: int, index: int) -> str:
+def _row(beat: Beat, before: Hop | None, leg: Leg | None, total_ns: int, index: int, *, brief: bool) -> str:
     hop = beat.hop
     go = tag(
         "button",
         escape(hop.step or "·"),
-        said(Said("show on the map", "在图上显示"), "vh"),
-        type="button",
         class_=f"go {hop.kind}",
-        data_beat=index,
     )
     return tag(
         "li",
@@ -66,7 +66,7 @@ def _row(beat: Beat, before: Hop | None, leg: Leg | None, total_ns: int, index: 
         tag("div", tag("b", said(beat.where)), _way(hop), tag("p", said(beat.text)), class_="what"),
         tag("div", _size(hop), class_="size"),
         tag("div", *_bar(leg, total_ns), class_="time"),
-        _details(hop, before),
+        _details(hop, before, brief=brief),
         id=f"beat{index}",
         class_="in" if hop.outer else None,
     )
@@ -85,12 +85,7 @@ def _size(hop: Hop) -> str:
     headers = hop.outer or hop.inner
     if hop.len is None or headers is None:
         return ""
-    return (
-        both(f"{hop.len} bytes", f"{hop.len} 字节")
-        + tag("br")
-        + tag("span", " · ", class_="sep")
-        + f"ttl {headers.ttl}"
-    )
+    return f"{hop.len} B" + tag("br") + tag("span", " · ", class_="sep") + f"ttl {headers.ttl}"
 
 
 def _bar(leg: Leg | None, total_ns: int) -> list[str]:
@@ -114,7 +109,7 @@ def _bar(leg: Leg | None, total_ns: int) -> list[str]:
     ]
 
 
-def _details(hop: Hop, before: Hop | None) -> str:
+def _details(hop: Hop, before: Hop | None, *, brief: bool) -> str:
     parts: list[str] = []
     if hop.diff:
         parts.append(
@@ -122,7 +117,7 @@ def _details(hop: Hop, before: Hop | None) -> str:
         )
     parts += [_reason(reason) for reason in hop.why]
     if hop.frame:
-        parts += [_header(header, names=before is None) for header in headers_of(hop, before)]
+        parts += _headers(hop, before, brief=brief)
     if not parts:
         return ""
     return tag(
@@ -140,12 +135,31 @@ def _reason(reason: Reason) -> str:
     return tag("div", tag("b", escape(reason.kind + owner)), asked, answer, class_="why")
 
 
+def _headers(hop: Hop, before: Hop | None, *, brief: bool) -> list[str]:
+    """The layers from the outside in; when ``brief``, those with a change, and the names of the others."""
+    every = headers_of(hop, before)
+    same = [header for header in every if brief and before is not None and not _changed(header)]
+    told = [_header(header, names=before is None) for header in every if header not in same]
+    if same and not told:
+        told.append(tag("p", both("headers as before", "首部与之前相同"), class_="hs"))
+    elif same:
+        told.append(tag("p", both("as before: ", "与之前相同："), escape(" · ".join(map(_name, same))), class_="hs"))
+    return told
+
+
+def _changed(header: Header) -> bool:
+    return any(field.state in _STATES for field in header.fields)
+
+
+def _name(header: Header) -> str:
+    return ("outer " if header.outer else "") + header.layer
+
+
 def _header(header: Header, *, names: bool) -> str:
     """One layer's bytes.  Every field has its name on a walk's first sighting, later only what changed."""
-    name = ("outer " if header.outer else "") + header.layer
     return tag(
         "div",
-        tag("b", escape(name)),
+        tag("b", escape(_name(header))),
         tag("span", " ".join(_field(field, names=names) for field in header.fields)),
         class_="hx o" if header.outer else "hx",
     )

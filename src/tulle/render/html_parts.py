@@ -3,12 +3,15 @@
 Whatever comes from a journey passes ``escape``; markup is only what this package writes.
 """
 
+import re
 from typing import Final
 
 from tulle.render.scene import Said
 from tulle.render.svg_parts import escape
 
 _VOID: Final = frozenset({"meta", "input", "br", "hr", "col"})
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+"""Values that need no quotes."""
 _ICONS: Final = {
     "first": "M3 3h2v10H3zM13 3v10L6 8z",
     "prev": "M11 3v10L4 8z",
@@ -30,7 +33,10 @@ def tag(name: str, /, *inside: str, **attributes: object) -> str:
 def _attribute(name: str, value: object) -> str:
     if value is None or value is False:
         return ""
-    return f" {name}" if value is True else f' {name}="{escape(str(value))}"'
+    if value is True:
+        return f" {name}"
+    text = escape(str(value))
+    return f" {name}={text}" if _BARE.fullmatch(text) else f' {name}="{text}"'
 
 
 def said(words: Said, looks: str = "") -> str:
@@ -75,6 +81,13 @@ def button(id_: str, icons: tuple[str, ...], words: Said, **attributes: object) 
 
 
 def command(text: str) -> str:
-    """A command with its button; the whole text is what gets copied."""
+    """A command; the page's script puts the button beside it with which the whole of it is copied."""
+    return tag("span", tag("code", escape(text)), class_="cmd")
+
+
+def once() -> str:
+    """What the script puts beside every command and into every step's button: it stands in the page once."""
     copy = tag("button", icon("copy"), said(Said("copy", "复制"), "vh"), type="button", class_="copy")
-    return tag("span", tag("code", escape(text)), copy, class_="cmd")
+    return tag("template", copy, id="copy-button") + tag(
+        "template", said(Said("show on the map", "在图上显示"), "vh"), id="go-words"
+    )

@@ -16,7 +16,7 @@ from tulle.render.scene_layout import MARGIN
 from tulle.render.scene_words import heading
 from tulle.render.svg_motion import Timeline, timeline
 from tulle.render.svg_parts import cut, el, escape, lines, spoken, switch, text
-from tulle.trace.journey import Journey
+from tulle.trace.journey import Direction, Journey
 
 FONT_SIZE: Final = 15
 ROOT: Final = (
@@ -25,6 +25,7 @@ ROOT: Final = (
 _LEFT: Final = 70
 _RIGHT: Final = WIDTH - 2 * MARGIN - 14
 """Of the words in the caption's panel."""
+_FOOT: Final = CAPTION_HEIGHT - 12
 _SCALE: Final = Said("equal time per step, not to scale", "每步时长相同，非真实比例")
 
 
@@ -34,14 +35,25 @@ LARGEST: Final = 40_000
 def svg_of(journey: Journey) -> str:
     """The file's text, at most ``LARGEST`` bytes for any walk of a usual length; the same journey gives the same bytes.
 
-    A very long walk goes without the sentences of its way back, then without its way back in the captions.
+    In the captions a longer walk goes without the sentences of its way back, then without that way's steps that have
+    no number, then without that way; at last without the sentences of all steps that have no number.
     """
     scene = scene_of(journey)
+    there, back = scene.walk("request"), scene.walk("reply")
     whole = _drawn(scene, scene.beats, ())
-    for told in (scene.beats, scene.walk("request")):
+    for captioned, wordless in (
+        (scene.beats, back),
+        ((*there, *_numbered(back)), back),
+        (there, ()),
+        (there, tuple(beat for beat in there if beat not in _numbered(there))),
+    ):
         if len(whole.encode()) > LARGEST:
-            whole = _drawn(scene, told, scene.walk("reply"))
+            whole = _drawn(scene, captioned, wordless)
     return whole
+
+
+def _numbered(beats: Sequence[Beat]) -> tuple[Beat, ...]:
+    return tuple(beat for beat in beats if beat.hop.step)
 
 
 def _drawn(scene: Scene, captioned: Sequence[Beat], wordless: Sequence[Beat]) -> str:
@@ -108,7 +120,8 @@ def _moving(scene: Scene) -> str:
 def _captions(scene: Scene, times: Timeline, captioned: Sequence[Beat], wordless: Sequence[Beat]) -> str:
     """The panel below the map; everything in it is measured from its own corner."""
     frame = el("rect", class_="pn", width=WIDTH - 2 * MARGIN, height=CAPTION_HEIGHT, rx=10)
-    foot = spoken(_SCALE, lambda told: text(Point(_RIGHT, CAPTION_HEIGHT - 12), told, class_="xs m e"), switch)
+    foot = spoken(_SCALE, lambda told: text(Point(_RIGHT, _FOOT), told, class_="xs m e"), switch)
+    foot += el("circle", class_="u off", cx=34, cy=38, r=20) + _ways(scene)
     parts = [
         el("g", _caption(scene, beat, beat in wordless), class_=f"c {name}", style=f"animation-delay:{delay:g}s")
         for beat, name, delay in zip(scene.beats, times.names, times.delays, strict=True)
@@ -121,16 +134,24 @@ def _captions(scene: Scene, times: Timeline, captioned: Sequence[Beat], wordless
 def _caption(scene: Scene, beat: Beat, wordless: bool) -> str:
     mine = scene.walk(beat.hop.direction)
     count = f"{next(at for at, other in enumerate(mine, 1) if other is beat)}/{len(mine)}"
-    badge = el("circle", cx=34, cy=38, r=20) + text(Point(34, 44), beat.hop.step or "·", class_="st k")
-    where = spoken(beat.where, lambda told: text(Point(_LEFT, 30), cut(told, 480, FONT_SIZE), class_="b"), switch)
-    numbers = text(Point(_RIGHT, 30), beat.numbers, class_="mono sm m e")
-    return badge + where + numbers + ("" if wordless else switch(*(_told(beat, count, lang) for lang in (0, 1))))
+    badge = text(Point(34, 44), beat.hop.step or "·", class_="st k")
+    numbers = text(Point(_RIGHT, 30), beat.numbers, class_="mono sm m e") if beat.numbers else ""
+    place = text(Point(60, _FOOT), count, class_="xs m")
+    where = [text(Point(_LEFT, 30), cut(told, 480, FONT_SIZE), class_="b") for told in beat.where]
+    words = ["" if wordless else _paragraph(told, Point(_LEFT, 56), 2) for told in beat.text]
+    if where[0] == where[1]:
+        return badge + numbers + place + where[0] + switch(*words)
+    return badge + numbers + place + switch(where[0] + words[0], where[1] + words[1])
 
 
-def _told(beat: Beat, count: str, lang: int) -> str:
-    """A caption's sentence and where in the walk it stands, in one language."""
-    place = text(Point(14, CAPTION_HEIGHT - 12), f"{heading(beat.hop.direction)[lang]} {count}", class_="xs m")
-    return _paragraph(beat.text[lang], Point(_LEFT, 56), 2) + place
+def _ways(scene: Scene) -> str:
+    """Which way the packet is on, beside every caption's place in it."""
+    directions: tuple[tuple[Direction, str], ...] = (("request", "a off"), ("reply", "r off"))
+    return "".join(
+        el("g", spoken(heading(way), lambda told: text(Point(14, _FOOT), told, class_="xs m"), switch), class_=looks)
+        for way, looks in directions
+        if scene.walk(way)
+    )
 
 
 def _paragraph(words: str, at: Point, most: int) -> str:

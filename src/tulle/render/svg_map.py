@@ -4,7 +4,7 @@
 moves the packet.  Classes carry the looks (``assets/map.css``).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from tulle.render.scene import WIDTH, Badge, Beat, Box, Card, Entry, Leg, Point, Said, Scene, Station
@@ -122,15 +122,28 @@ def _named(at: Point, words: str, width: int, size: int, looks: str) -> str:
 def _lines(legs: Iterable[Leg]) -> list[str]:
     """Halos first, so that no line is under another's halo; a way back that is the way there is drawn once."""
     shown = [leg for leg in legs if not leg.again]
-    drawn = [el("path", class_="un" if not leg.reached else "ha", d=points(leg.path)) for leg in shown if _wide(leg)]
-    for leg in shown:
-        looks = "lg" if not leg.reached else "lo" if leg.wrapped else "li"
-        drawn.append(el("path", class_=looks + (" lr" if leg.direction == "reply" else ""), d=points(leg.path)))
-    return drawn
+    halos = [(_halo(leg), leg.path) for leg in shown if _halo(leg)]
+    return [*_joined(halos), *_joined([(_looks(leg), leg.path) for leg in shown])]
 
 
-def _wide(leg: Leg) -> bool:
-    return leg.wrapped or not leg.reached
+def _halo(leg: Leg) -> str:
+    return "un" if not leg.reached else "ha" if leg.wrapped else ""
+
+
+def _looks(leg: Leg) -> str:
+    looks = "lg" if not leg.reached else "lo" if leg.wrapped else "li"
+    return looks + (" lr" if leg.direction == "reply" else "")
+
+
+def _joined(paths: Sequence[tuple[str, tuple[Point, ...]]]) -> Iterator[str]:
+    """Paths of one look that follow on one another as one line."""
+    found: list[tuple[str, tuple[Point, ...]]] = []
+    for looks, path in paths:
+        if found and found[-1][0] == looks and found[-1][1][-1] == path[0]:
+            found[-1] = looks, found[-1][1] + path[1:]
+        else:
+            found.append((looks, path))
+    return (el("path", class_=looks, d=points(line)) for looks, line in found)
 
 
 def _station(station: Station, choose: Bilingual) -> str:

@@ -6,7 +6,7 @@ tunnel's headers; the cross and the verdict come at the end and stay for a while
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Final
 
 from tulle.render.scene import Beat, Point, Scene
@@ -75,9 +75,10 @@ def _motion(beats: Sequence[Beat], starts: Sequence[float], clock: _Clock) -> st
     frames: list[tuple[str, Point]] = []
     for beat, start in zip(beats, starts, strict=True):
         frames += [(clock.at(when), point) for when, point in _moments(beat, start, clock)]
-    told = "".join(f"{when}{{transform:translate({point.x}px,{point.y}px)}}" for when, point in _once(frames))
-    last = frames[-1][1] if frames else Point(0, 0)
-    return f"@keyframes m{{{told}to{{transform:translate({last.x}px,{last.y}px)}}}}"
+    frames.append(("to", frames[-1][1] if frames else Point(0, 0)))
+    held = groupby(_once(frames), key=lambda frame: frame[1])
+    told = (f"{','.join(when for when, _ in at)}{{transform:translate({x}px,{y}px)}}" for (x, y), at in held)
+    return f"@keyframes m{{{''.join(told)}}}"
 
 
 def _moments(beat: Beat, start: float, clock: _Clock) -> Iterable[tuple[float, Point]]:
@@ -119,12 +120,18 @@ def _envelope(beats: Sequence[Beat], starts: Sequence[float], clock: _Clock) -> 
 
 
 def _phases(scene: Scene, starts: Sequence[float], end: float, clock: _Clock) -> str:
-    """Whose badges are shown, the packet's colour on the way back, and what comes at the end."""
+    """Whose badges and which way's name are shown, the packet's colour on the way back, and what comes at the end."""
     back = next((s for s, beat in zip(starts, scene.beats, strict=True) if beat.hop.direction == "reply"), None)
     ends = f"@keyframes v{{0%{{visibility:hidden}}{clock.at(end)},to{{visibility:visible}}}}"
+    off = clock.at(end)
+    on = off if back is None else clock.at(back)
+    ends += (
+        f"@keyframes u{{0%{{visibility:visible}}{off},to{{visibility:hidden}}}}"
+        f"@keyframes a{{0%{{visibility:visible}}{on},to{{visibility:hidden}}}}"
+        f"@keyframes b{{0%{{visibility:hidden}}{on}{{visibility:visible}}{off},to{{visibility:hidden}}}}"
+    )
     if back is None:
         return ends
-    on, off = clock.at(back), clock.at(end)
     rest = ("hidden", "visible") if resting_direction(scene) == "reply" else ("visible", "hidden")
     return ends + (
         f"@keyframes q{{0%{{visibility:visible}}{on}{{visibility:hidden}}{off},to{{visibility:{rest[0]}}}}}"

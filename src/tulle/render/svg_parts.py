@@ -5,7 +5,7 @@ A picture may hold what a kernel or a store calls things: every text and attribu
 are estimated on the wide side and what does not fit is cut with an ellipsis.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final, TypeAlias
 from unicodedata import east_asian_width
@@ -83,10 +83,20 @@ def _measure(words: str) -> float:
     return sum(1.75 if east_asian_width(char) in "WF" else 1 for char in words)
 
 
+def _corners(path: tuple[Point, ...]) -> Iterator[Point]:
+    """The path without the points that lie between their neighbours on a straight line."""
+    for at, point in enumerate(path):
+        if 0 < at < len(path) - 1:
+            (x, y), (x0, y0), (x1, y1) = point, path[at - 1], path[at + 1]
+            if (x0 == x == x1 and (y0 - y) * (y1 - y) < 0) or (y0 == y == y1 and (x0 - x) * (x1 - x) < 0):
+                continue
+        yield point
+
+
 def points(path: tuple[Point, ...]) -> str:
     """A path's ``d``: straight lines with the shortest commands."""
     told = f"M{path[0].x} {path[0].y}"
-    for before, after in pairwise(path):
+    for before, after in pairwise(_corners(path)):
         told += (
             f"V{after.y}" if before.x == after.x else f"H{after.x}" if before.y == after.y else f"L{after.x} {after.y}"
         )

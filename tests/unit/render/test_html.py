@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.kit.pictures import cross_node, every_journey, hostile, no_fdb_entry
+from tests.kit.pictures import cross_node, every_journey, hostile, lengthened, no_fdb_entry, recorded
 from tulle.errors import DecodeError
 from tulle.render.html import html_of, journey_in
 from tulle.render.walk_text import clean
@@ -59,6 +59,17 @@ def test_it_is_at_most_150_kb_in_balance_and_the_same_every_time(journey: Journe
     assert len(page.encode()) <= LARGEST
     assert Page(page).open == []
     assert page == html_of(journey)
+
+
+@pytest.mark.parametrize("name", ["cross-node", "ipv6", "router"])
+def test_the_page_of_a_walk_of_74_hops_is_as_small_and_gives_it_back(name: str) -> None:
+    journey = lengthened(recorded(name), 24)
+    page = html_of(journey)
+    assert len(page.encode()) <= LARGEST
+    assert Page(page).open == []
+    assert encode_journey(journey_in(page)) == encode_journey(journey)
+    assert "as before: " in page
+    assert "as before: " not in html_of(recorded(name))
 
 
 @pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)

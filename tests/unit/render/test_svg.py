@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.kit.pictures import cross_node, every_journey, hostile, lengthened
+from tests.kit.pictures import cross_node, every_journey, hostile, lengthened, recorded
 from tests.kit.svg_texts import SVG, Reader, overlaps, parsed
 from tulle.render.svg import svg_of
 from tulle.trace.journey import Journey
@@ -34,11 +34,19 @@ def test_no_text_stands_on_another_or_outside(journey: Journey, lang: str) -> No
         assert all(text.left >= 0 and text.right <= 960 and text.bottom <= height for text in shown)
 
 
-def test_a_very_long_walk_goes_without_its_way_back_in_the_captions() -> None:
-    journey = lengthened(cross_node(), 24)
+@pytest.mark.parametrize("name", ["cross-node", "ipv6", "router"])
+@pytest.mark.parametrize(("count", "captions"), [(4, "all"), (12, "there and some back"), (24, "there")])
+def test_a_longer_walk_has_fewer_captions_and_all_of_its_steps(name: str, count: int, captions: str) -> None:
+    journey = lengthened(recorded(name), count)
+    drawn = svg_of(journey)
+    assert len(drawn.encode()) <= LARGEST
     reader = Reader("en")
-    reader.read(parsed(svg_of(journey)))
-    assert len(reader.layers) == 2 + len(journey.walk("request"))
+    reader.read(parsed(drawn))
+    there, every = len(journey.walk("request")), len(journey.hops)
+    told = len(reader.layers) - 2
+    assert {"all": told == every, "there": told == there}.get(captions, there < told <= every)
+    description = parsed(drawn).findtext(f"{SVG}desc") or ""
+    assert all(f"· hop{number}: " in description for number in range(count))
 
 
 @pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)

@@ -130,6 +130,11 @@ async function copy(button) {
   setTimeout(() => button.classList.remove("done"), 1500);
 }
 
+const fill = (places, words) => document.querySelectorAll(places).forEach(
+  place => place.append($(words).content.cloneNode(true)));
+fill(".cmd", "copy-button");
+fill(".go", "go-words");
+
 $("first").onclick = () => { play(false); way = walks[0].length ? 0 : 1; show(0, false); };
 $("last").onclick = () => { play(false); show(walks[way].length, false); };
 $("prev").onclick = () => step(-1);
@@ -139,8 +144,8 @@ $("way").onclick = turn;
 $("lang").onclick = () => language(english() ? "zh" : "en");
 $("theme").onclick = () => theme(root.dataset.theme === "dark" ? "light" : "dark");
 document.addEventListener("click", event => {
-  const go = event.target.closest("[data-beat]"), button = event.target.closest(".copy");
-  if (go) { jump(Number(go.dataset.beat)); map.parentNode.scrollIntoView({block: "nearest"}); }
+  const go = event.target.closest(".go"), button = event.target.closest(".copy");
+  if (go) { jump(Number(go.parentNode.id.slice(4))); map.parentNode.scrollIntoView({block: "nearest"}); }
   if (button) copy(button);
 });
 map.addEventListener("click", event => {
