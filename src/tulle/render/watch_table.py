@@ -17,7 +17,10 @@ GAP: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column of a table.  In a narrow place those of the highest ``rank`` go first; rank 0 stays, cut if need be."""
+    """A column of a table.  In a narrow place those of the highest ``rank`` go first, all of one rank together.
+
+    Rank 0 stays, cut if need be.
+    """
 
     title: str
     rank: int = 0
@@ -47,7 +50,8 @@ def table(columns: Sequence[Column], rows: Sequence[Cells], columns_wide: int) -
     widths = [max(column.least, *(width(row[at]) for row in cells)) for at, column in enumerate(columns)]
     shown = list(range(len(columns)))
     while len(shown) > 1 and sum(widths[at] + GAP for at in shown) - GAP > columns_wide:
-        shown.remove(max(reversed(shown), key=lambda at: columns[at].rank))
+        worst = max(columns[at].rank for at in shown)
+        shown = [at for at in shown if columns[at].rank < worst] or shown[:1]
     widths[shown[0]] -= max(0, sum(widths[at] + GAP for at in shown) - GAP - columns_wide)
 
     def told(row: Sequence[str]) -> str:
