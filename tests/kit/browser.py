@@ -91,11 +91,15 @@ class Page:
 
     def open(self, path: Path, width: int = 1000, height: int = 900) -> None:
         """Show a file and wait until it is there."""
+        self.visit(path.as_uri(), width, height)
+
+    def visit(self, address: str, width: int = 1000, height: int = 900) -> None:
+        """Show what is at an address and wait until it is there."""
         for domain in ("Page", "Network", "Runtime", "Log", "Accessibility"):
             self.call(f"{domain}.enable")
         self.resize(width, height)
         self._loaded = False
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=address)
         while not self._loaded:
             self._next()
 
@@ -121,6 +125,16 @@ class Page:
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **facts)
         self.call("Input.dispatchKeyEvent", type="keyUp", **facts)
 
+    def click(self, selector: str) -> None:
+        """Press the middle of the first element that the selector names, with the mouse."""
+        place = self.run(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            "e.scrollIntoView({block: 'center', behavior: 'instant'}); const r = e.getBoundingClientRect();"
+            "return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+
     def until(self, script: str) -> None:
         """Wait until an expression in the page is true."""
         end = time.monotonic() + DEADLINE_S
@@ -135,6 +149,10 @@ class Page:
             for node in nodes
             if not node.get("ignored") and "role" in node
         ]
+
+    def seen(self) -> bytes:
+        """What is to be seen of the whole page, as PNG."""
+        return b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
 
     def printed(self) -> bytes:
         """The page as PDF, on A4 as the page itself asks."""

@@ -23,6 +23,8 @@ HOUSE = Path(__file__).parents[2]
         ("docs/lab.zh.md", "zh", 25),
         ("docs/pictures.md", "en", 10),
         ("docs/pictures.zh.md", "zh", 10),
+        ("docs/serve.md", "en", 9),
+        ("docs/serve.zh.md", "zh", 9),
         ("docs/trace.md", "en", 12),
         ("docs/trace.zh.md", "zh", 12),
         ("docs/watch.md", "en", 3),

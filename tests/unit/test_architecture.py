@@ -28,6 +28,7 @@ ROOMS = (
     ("doctor",),
     ("lab",),
     ("render",),
+    ("serve",),
     ("cli",),
     ("__init__", "__main__"),
 )
@@ -41,6 +42,7 @@ PURE_MODULES = frozenset(
         *("trace.changes", "trace.correlate", "trace.decided", "trace.diagnose", "trace.journey"),
         *("trace.json", "trace.ordering", "trace.places", "trace.probe_packet", "trace.reasons", "trace.rules_devices"),
         *("trace.rules_filters", "trace.rules_routes", "trace.rules_tunnel", "trace.scene", "trace.sightings"),
+        *("serve.acts", "serve.answers", "serve.requests"),
         *("trace.steps", "trace.topology", "trace.trail", "trace.verdict", "trace.waits"),
     )
 )

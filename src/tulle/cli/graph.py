@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tulle.cli.places import Place
     from tulle.lab.state import LabState
     from tulle.model.state import KernelState
-    from tulle.render.cluster import Cluster, ClusterPod
+    from tulle.render.cluster import AgentState, Cluster, ClusterPod
 
     Parsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # argparse's name
 
@@ -95,12 +95,18 @@ def _from_file(name: str) -> "Cluster":
 def _from_lab(state: "LabState") -> "Cluster":
     """Every node as its own kernel holds it; who is behind a port is the lab's word."""
     from tulle.cli.places import resolve
-    from tulle.render.cluster import Cluster, named, observed
+    from tulle.render.cluster import Cluster, named, observed, with_gaps
 
     nodes = [
-        observed(node.name, _look(resolve(node.name, state.name)), _pods_of(state, node.name)) for node in state.nodes
+        observed(
+            node.name,
+            look(resolve(node.name, state.name)),
+            pods_of(state, node.name),
+            agent_state(state, node.name),
+        )
+        for node in state.nodes
     ]
-    return named(Cluster(name=state.name, nodes=tuple(nodes), underlay=state.settings.underlay))
+    return with_gaps(named(Cluster(name=state.name, nodes=tuple(nodes), underlay=state.settings.underlay)))
 
 
 def _from_node(name: str, lab: str | None) -> "Cluster":
@@ -109,18 +115,29 @@ def _from_node(name: str, lab: str | None) -> "Cluster":
 
     place = resolve(name, lab)
     state = chosen_lab(lab) if place.lab else None
-    pods = _pods_of(state, name) if state is not None else None
-    return with_peers(Cluster(name=name, nodes=(observed(name, _look(place), pods),)))
+    pods = pods_of(state, name) if state is not None else None
+    return with_peers(Cluster(name=name, nodes=(observed(name, look(place), pods),)))
 
 
 def _from_here() -> "Cluster":
     from tulle.render.cluster import Cluster, observed, with_peers
 
     name = os.uname().nodename
-    return with_peers(Cluster(name=name, nodes=(observed(name, _look(None)),)))
+    return with_peers(Cluster(name=name, nodes=(observed(name, look(None)),)))
 
 
-def _pods_of(state: "LabState", node: str) -> tuple["ClusterPod", ...]:
+def agent_state(state: "LabState", node: str) -> "AgentState":
+    """How the agent of a lab's node is."""
+    from tulle.lab.processes import is_alive, is_held
+
+    agent = state.agents.get(node)
+    if agent is None or not is_alive(agent):
+        return "gone"
+    return "paused" if is_held(agent) else "running"
+
+
+def pods_of(state: "LabState", node: str) -> tuple["ClusterPod", ...]:
+    """The pods that a lab has put on a node."""
     from tulle.render.cluster import ClusterPod
 
     return tuple(
@@ -130,7 +147,7 @@ def _pods_of(state: "LabState", node: str) -> tuple["ClusterPod", ...]:
     )
 
 
-def _look(place: "Place | None") -> "KernelState":
+def look(place: "Place | None") -> "KernelState":
     """What the kernel holds in a namespace; None: in our own."""
     from tulle.kernel.linux import LinuxKernel
     from tulle.model.state import Scope

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from tulle.cli import inside, lab_check, lab_life
+from tulle.cli import inside, lab_check, lab_life, lab_serve
 from tulle.lab.topology import BACKENDS, UNDERLAYS
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def add_parser(subparsers: "Parsers") -> None:
     _add_inside(verbs)
     _add_node(verbs)
     _add_pause(verbs)
+    lab_serve.add_flags(
+        _verb(verbs, "serve", lab_serve.serve, "the lab as a page in the browser, for this machine only")
+    )
     down = _verb(verbs, "down", lab_life.down, "remove a lab, also a half-made one; nothing else is touched")
     down.add_argument("--all", action="store_true", help="every lab of this user")
 

@@ -9,7 +9,7 @@ from tulle.lab.folder import LabFolder
 from tulle.lab.site import Lab
 from tulle.lab.topology import SUBNET_LEN6, LabNode, LabSettings
 from tulle.model.lease import Lease
-from tulle.model.network import Vxlan
+from tulle.model.network import NetworkConfig, Vxlan
 from tulle.store.open import open_store
 from tulle.store.ports import Administration
 from tulle.wire.leases import lease_key
@@ -65,6 +65,15 @@ async def forget(lab: Lab, node: LabNode) -> None:
     """Delete a node's lease, so that its peers let go of it."""
     async with _store(lab) as store:
         await store.delete(reservation(node).key)
+
+
+async def shared(folder: LabFolder, name: str) -> tuple[NetworkConfig | None, tuple[Lease, ...]]:
+    """The configuration and the leases of a lab, as its store holds them now.  Raises StoreUnavailable."""
+    store = open_store(store_url(folder, name), SystemClock())
+    try:
+        return await store.network_config(), (await store.snapshot()).leases
+    finally:
+        await store.close()
 
 
 @asynccontextmanager

@@ -27,6 +27,8 @@ from tulle.model.state import KernelState
 
 Source: TypeAlias = Literal["kernel", "topology", "peer"]
 """Who says so: the node's kernel, a topology file, or only another node's tables."""
+AgentState: TypeAlias = Literal["", "running", "paused", "gone"]
+"""How a node's agent is, where somebody knows: "" when nobody does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class ClusterNode:
     tunnels: tuple[ClusterTunnel, ...] = ()
     pods: tuple[ClusterPod, ...] = ()
     ways: tuple[ClusterWay, ...] = ()
+    agent: AgentState = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +113,9 @@ def _planned_ways(names: Iterable[str], other: LabNode) -> Iterable[ClusterWay]:
         yield ClusterWay(subnet=str(subnet), device=name, via=str(via))
 
 
-def observed(name: str, state: KernelState, pods: tuple[ClusterPod, ...] | None = None) -> ClusterNode:
+def observed(
+    name: str, state: KernelState, pods: tuple[ClusterPod, ...] | None = None, agent: AgentState = ""
+) -> ClusterNode:
     """A node as its kernel holds it.  ``pods`` None: nobody knows them, so the bridge's ports stand for them."""
     links = {link.name: link for link in state.each(Link)}
     tunnels = {link.name: link.kind for link in links.values() if isinstance(link.kind, VxlanKind)}
@@ -127,6 +132,7 @@ def observed(name: str, state: KernelState, pods: tuple[ClusterPod, ...] | None 
         tunnels=tuple(ClusterTunnel(name=name, vni=kind.vni, port=kind.port) for name, kind in sorted(tunnels.items())),
         pods=ports if pods is None else pods,
         ways=tuple(_ways(state, tunnels, nic)),
+        agent=agent,
     )
 
 
@@ -203,6 +209,22 @@ def named(cluster: Cluster) -> Cluster:
         for node in cluster.nodes
     ]
     return replace(cluster, nodes=tuple(nodes))
+
+
+def with_gaps(cluster: Cluster) -> Cluster:
+    """The same with a way that lacks its route for every subnet of another node that a node has no way to.
+
+    Only for a cluster whose nodes all belong to one overlay.
+    """
+    held = {subnet: node for node in cluster.nodes for subnet in node.subnets}
+    return replace(cluster, nodes=tuple(replace(node, ways=(*node.ways, *_gaps(node, held))) for node in cluster.nodes))
+
+
+def _gaps(node: ClusterNode, held: Mapping[str, ClusterNode]) -> Iterable[ClusterWay]:
+    known = {way.subnet for way in node.ways}
+    for subnet, other in held.items():
+        if other.name != node.name and subnet not in known:
+            yield ClusterWay(subnet=subnet, device="", via="", missing=("route",), peer=other.name)
 
 
 def with_peers(cluster: Cluster) -> Cluster:

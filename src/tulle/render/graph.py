@@ -4,15 +4,16 @@ Pure; the looks are those of the walk's map.  The overlay is a mesh, drawn as th
 behaves like; a node hangs on it by its tunnel, and on the underlay by its NIC.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from tulle.render.cluster import Cluster, ClusterNode, ClusterWay
 from tulle.render.looks import asset, packed
 from tulle.render.scene import Point, Said
 from tulle.render.svg import ROOT
 from tulle.render.svg_map import HATCH
-from tulle.render.svg_parts import cut, el, escape, spoken, switch, text
+from tulle.render.svg_parts import Bilingual, cut, el, escape, spoken, switch, text
 
 BOX: Final = 300
 GAP: Final = 24
@@ -25,6 +26,7 @@ _TOP: Final = 70
 _BUS: Final = 74
 """Below each row of nodes: the overlay's line and the underlay's."""
 _ONLY_A_LEASE: Final = Said("known by its lease only", "仅由租约得知")
+_AGENTS: Final = {"paused": Said("agent paused", "代理已暂停"), "gone": Said("no agent", "代理未运行")}
 _NOT_RUNNING: Final = Said("from the topology, not running", "来自拓扑文件，未运行")
 _UNDERLAYS: Final = {
     "switch": Said("underlay: one switch", "底层网络：一台交换机"),
@@ -33,35 +35,58 @@ _UNDERLAYS: Final = {
 }
 
 
+Mark: TypeAlias = Callable[[str, str], str]
+"""From a name and what was drawn of it to what stands in the picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """How a cluster is drawn: nodes in a row, who chooses the language, and what goes round each node and pod."""
+
+    columns: int = COLUMNS
+    choose: Bilingual = switch
+    node: Mark = lambda _, drawn: drawn
+    pod: Mark = lambda _, drawn: drawn
+
+
+FILE: Final = Drawing()
+"""As it lies in a file."""
+
+
 def graph_svg(cluster: Cluster) -> str:
     """The file's text; the same cluster gives the same bytes."""
-    rows = [cluster.nodes[at : at + COLUMNS] for at in range(0, len(cluster.nodes), COLUMNS)]
-    across = max(2, min(COLUMNS, len(cluster.nodes)))
-    width = 2 * MARGIN + across * BOX + (across - 1) * GAP
-    drawn, y = "", _TOP
-    for row in rows:
-        height = max(_height(node) for node in row)
-        drawn += "".join(_node(node, _left(at), y, height) for at, node in enumerate(row))
-        drawn += _buses(cluster, row, y, height, width)
-        drawn += _names(cluster, y + height) if y == _TOP else ""
-        y += height + _BUS + 18
-    trunk = _trunk(rows)
+    width, height, drawn = graph_map(cluster, FILE, top=_TOP)
     style = packed(asset("map.css") + f"@media (prefers-color-scheme:dark){{{asset('dark.css')}}}")
     told = description(cluster)
     return "".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y}" {ROOT}>',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {ROOT}>',
             el("title", escape(cluster.name), id="t"),
             el("desc", escape(told), id="d"),
             el("style", style),
-            el("rect", class_="bg", x=0.5, y=0.5, width=width - 1, height=y - 1, rx=12),
+            el("rect", class_="bg", x=0.5, y=0.5, width=width - 1, height=height - 1, rx=12),
             HATCH,
             _head(cluster, width),
-            trunk,
             drawn,
             "</svg>\n",
         ]
     )
+
+
+def graph_map(cluster: Cluster, drawing: Drawing, top: int) -> tuple[int, int, str]:
+    """Nodes and lines below ``top``: the picture's width and height, and what is drawn."""
+    step = drawing.columns
+    rows = [cluster.nodes[at : at + step] for at in range(0, len(cluster.nodes), step)]
+    across = max(min(2, step), min(step, len(cluster.nodes)))
+    width = 2 * MARGIN + across * BOX + (across - 1) * GAP
+    drawn, y = "", top
+    for row in rows:
+        height = max(_height(node) for node in row)
+        drawn += "".join(_node(node, _left(at), y, height, drawing) for at, node in enumerate(row))
+        drawn += _buses(cluster, row, y, height, width)
+        drawn += _names(cluster, y + height, drawing) if y == top else ""
+        y += height + _BUS + 18
+    return width, y, _trunk(rows, top) + drawn
 
 
 def _head(cluster: Cluster, width: int) -> str:
@@ -97,35 +122,38 @@ def _pod_rows(node: ClusterNode) -> int:
     return (min(len(node.pods), MOST_PODS) + 1) // 2
 
 
-def _node(node: ClusterNode, x: int, y: int, height: int) -> str:
+def _node(node: ClusterNode, x: int, y: int, height: int, drawing: Drawing) -> str:
     shape = {"x": x, "y": y, "width": BOX, "height": height, "rx": 10}
     parts = [el("rect", class_="nd", **shape)]
     if node.source == "peer":
         parts.append(el("rect", class_="un", **shape))
-    parts += [_title(node, x, y)]
+    parts += [_title(node, x, y, drawing)]
     below = y + 40
-    parts.append(_pods(node, x, below))
+    parts.append(_pods(node, x, below, drawing))
     below += 50 * _pod_rows(node)
     if node.bridge:
         parts.append(_bridge(node, x, below))
         below += 44
-    parts.append(_ways(node, x, below))
+    parts.append(_ways(node, x, below, drawing))
     if node.nic:
         parts.append(_feet(node, x, y + height - 40))
-    return "".join(parts)
+    return drawing.node(node.name, "".join(parts))
 
 
-def _title(node: ClusterNode, x: int, y: int) -> str:
+def _title(node: ClusterNode, x: int, y: int, drawing: Drawing) -> str:
     name = cut(node.name, 130, 15)
     aside = " ".join(a for a in node.addresses if a != node.name) or " ".join(node.subnets)
     words = text(Point(x + 14, y + 25), name, class_="b")
     words += text(Point(x + BOX - 14, y + 25), cut(aside, 150, 11, mono=True), class_="mono s m e")
+    note, choose = Point(x + 14, y + 43), drawing.choose
     if node.source == "peer":
-        words += spoken(_ONLY_A_LEASE, lambda told: text(Point(x + 14, y + 43), told, class_="xs m"), switch)
+        words += spoken(_ONLY_A_LEASE, lambda told: text(note, told, class_="xs m"), choose)
+    elif node.agent in _AGENTS:
+        words += spoken(_AGENTS[node.agent], lambda told: text(note, told, class_="xs bad"), choose)
     return words
 
 
-def _pods(node: ClusterNode, x: int, y: int) -> str:
+def _pods(node: ClusterNode, x: int, y: int, drawing: Drawing) -> str:
     """Two in a row; what does not fit is counted."""
     shown = node.pods[:MOST_PODS]
     more = len(node.pods) - len(shown)
@@ -136,10 +164,11 @@ def _pods(node: ClusterNode, x: int, y: int) -> str:
         is_last = more and at == len(shown) - 1
         name, address = (f"+ {more + 1}", "") if is_last else (pod.name, pod.address)
         drawn += _cable(x, top + 19, y + 50 * _pod_rows(node) + 12, row, right) if node.bridge else ""
-        drawn += el("rect", class_="pd", x=left, y=top, width=_POD, height=38, rx=7)
-        drawn += text(Point(left + _POD // 2, top + (16 if address else 24)), cut(name, 112, 13), class_="sm b k")
+        box = el("rect", class_="pd", x=left, y=top, width=_POD, height=38, rx=7)
+        box += text(Point(left + _POD // 2, top + (16 if address else 24)), cut(name, 112, 13), class_="sm b k")
         if address:
-            drawn += text(Point(left + _POD // 2, top + 31), cut(address, 116, 11, mono=True), class_="mono s m k")
+            box += text(Point(left + _POD // 2, top + 31), cut(address, 116, 11, mono=True), class_="mono s m k")
+        drawn += box if is_last else drawing.pod(pod.name, box)
     return drawn
 
 
@@ -155,14 +184,14 @@ def _bridge(node: ClusterNode, x: int, y: int) -> str:
     return bar + text(Point(x + 14, y + 36), cut(told, BOX - 28, 11, mono=True), class_="mono s")
 
 
-def _ways(node: ClusterNode, x: int, y: int) -> str:
+def _ways(node: ClusterNode, x: int, y: int, drawing: Drawing) -> str:
     shown = node.ways[:MOST_WAYS]
     more = len(node.ways) - len(shown)
     drawn = "".join(_way(way, Point(x + 14, y + 16 + at * 18)) for at, way in enumerate(shown))
     if more:
         rest = Said(f"and {more} more", f"另有 {more} 条")
         at = Point(x + 14, y + 16 + len(shown) * 18)
-        drawn += spoken(rest, lambda told: text(at, told, class_="s m"), switch)
+        drawn += spoken(rest, lambda told: text(at, told, class_="s m"), drawing.choose)
     return drawn
 
 
@@ -199,24 +228,27 @@ def _buses(cluster: Cluster, row: Sequence[ClusterNode], y: int, height: int, wi
     return drawn + (el("path", class_="lo", d=f"M{MARGIN} {over}H{width - MARGIN}") if tunnels else "")
 
 
-def _names(cluster: Cluster, bottom: int) -> str:
+def _names(cluster: Cluster, bottom: int, drawing: Drawing) -> str:
     """What the two lines are, between the first node's feet and the second's."""
     at = Point(MARGIN + 2, bottom + 71)
-    drawn = spoken(_UNDERLAYS[cluster.underlay], lambda words: text(at, words, class_="s m"), switch)
+    drawn = spoken(_UNDERLAYS[cluster.underlay], lambda words: text(at, words, class_="s m"), drawing.choose)
     tunnel = next((tunnel for node in cluster.nodes for tunnel in node.tunnels), None)
     if tunnel is not None:
-        told = f"vxlan VNI {tunnel.vni} udp/{tunnel.port}"
-        drawn += text(Point(MARGIN + 232, bottom + 42), told, class_="mono s tn")
+        told = f"VNI {tunnel.vni} udp/{tunnel.port}"
+        beside = Point(MARGIN + 88, bottom + 42)  # between the feet of the only node of the row
+        between = Point(MARGIN + 232, bottom + 42)
+        is_narrow = drawing.columns == 1
+        drawn += text(beside if is_narrow else between, told if is_narrow else f"vxlan {told}", class_="mono s tn")
     return drawn
 
 
-def _trunk(rows: Sequence[Sequence[ClusterNode]]) -> str:
+def _trunk(rows: Sequence[Sequence[ClusterNode]], top: int) -> str:
     """What joins the lines of several rows, along the left edge."""
     if len(rows) < 2:
         return ""
     heights = [max(_height(node) for node in row) for row in rows]
     tops: list[int] = []
-    y = _TOP
+    y = top
     for height in heights:
         tops.append(y)
         y += height + _BUS + 18

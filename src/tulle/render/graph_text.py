@@ -14,6 +14,9 @@ WORDS: Final = {
     "no": ("no", "缺少"),
     "neighbour": ("neighbour", "邻居表项"),
     "FDB entry": ("FDB entry", "转发表项"),
+    "route": ("route", "路由"),
+    "paused": ("agent paused", "代理已暂停"),
+    "gone": ("no agent", "代理未运行"),
     "switch": ("underlay: one switch", "底层网络：一台交换机"),
     "router": ("underlay: a router between the nodes", "底层网络：节点之间有一台路由器"),
     "topology": ("from the topology, not running", "来自拓扑文件，未运行"),
@@ -42,6 +45,8 @@ def graph_lines(cluster: Cluster, lang: str, columns: int) -> list[Line]:
 
 def _node(node: ClusterNode, lang: str, columns: int) -> Iterable[Line]:
     aside = f"  ({say('peer', lang)})" if node.source == "peer" else ""
+    if node.agent in WORDS:
+        aside = f"  ({say(node.agent, lang)})"
     facts = [*([node.nic] if node.nic else []), *(a for a in node.addresses if a != node.name)]
     title = "  ".join([node.name, " ".join(facts), " ".join(node.subnets)])
     yield Line(title.replace("    ", "  ").rstrip() + aside)
@@ -62,7 +67,8 @@ def _rows(node: ClusterNode, lang: str) -> Iterable[tuple[str, list[Line]]]:
 
 def _way(way: ClusterWay, lang: str) -> Line:
     if way.missing:
-        return Line(f"{way.subnet} → {way.device} ✘ {say('no', lang)} {say(way.missing[0], lang)}", "bad")
+        into = f" → {way.device}" if way.device else ""
+        return Line(f"{way.subnet}{into} ✘ {say('no', lang)} {say(way.missing[0], lang)}", "bad")
     peer = f" {way.peer}" if way.peer else ""
     return Line(f"{way.subnet} → {way.device} →{peer} {way.via}")
 

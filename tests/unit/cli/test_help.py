@@ -33,7 +33,7 @@ def of_command(name: str, lang: str) -> list[argparse.ArgumentParser]:
 
 def test_the_lab_explains_itself_to_a_newcomer() -> None:
     text = of_command("lab", "en")[1].format_help()
-    for verb in ("up", "ls", "ping", "check", "exec", "sh", "add", "remove", "pause", "resume", "down"):
+    for verb in ("up", "ls", "ping", "check", "exec", "sh", "add", "remove", "pause", "resume", "serve", "down"):
         assert f"\n    {verb} " in text
     assert "Begin with 'tulle lab up'" in text
 

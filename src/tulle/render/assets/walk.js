@@ -49,11 +49,18 @@ function show(next, moving) {
   $("way").setAttribute("aria-pressed", String(way === 1));
   if (ended) { verdict(); return; }
   const [, wrapped, inside, path] = BEATS[index];
+  look(path[path.length - 1]);
   packet.classList.toggle("back", way === 1);
   packet.classList.toggle("w", Boolean(moving ? wrapped : inside));
   glide(path, moving && !still.matches ? 640 / speed() : 0, () => packet.classList.toggle("w", Boolean(inside)));
   row(index).setAttribute("aria-current", "step");
   tell(row(index).querySelector(".what b"), row(index).querySelector(".what p"));
+}
+
+function look([x]) {
+  const box = map.parentNode, scale = map.clientWidth / map.viewBox.baseVal.width;
+  if (box.scrollWidth > box.clientWidth)
+    box.scrollTo({left: x * scale - box.clientWidth / 2, behavior: still.matches ? "instant" : "smooth"});
 }
 
 function verdict() {
@@ -63,6 +70,7 @@ function verdict() {
     const [, , inside, path] = BEATS[last];
     cancelAnimationFrame(frame);
     place(...path[path.length - 1]);
+    look(path[path.length - 1]);
     packet.classList.toggle("w", Boolean(inside));
     packet.classList.toggle("back", way === 1);
   }
