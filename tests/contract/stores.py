@@ -5,6 +5,7 @@ clients of it as the story needs.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -14,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.kit.etcd import NEEDS_ETCD, shared_etcd
+from tests.kit.etcd_memory import MemoryClient, MemoryEtcd
 from tests.kit.memory_store import MemoryStore, Shelf
-from tulle.kernel.system import SystemClock
+from tulle.kernel.system import SystemClock, SystemRandom
 from tulle.model.lease import Lease, LeaseEvent, LeaseKey, NodeId, Snapshot
 from tulle.model.network import MacAddress, Vni
+from tulle.store.etcd import EtcdStore
 from tulle.store.open import open_store
 from tulle.store.ports import Store
 from tulle.wire.leases import lease_key
@@ -54,13 +57,23 @@ def _etcd(folder: Path) -> Store:
     return open_store(f"etcd://{shared_etcd().endpoint}/tulle-test{folder}", SystemClock())
 
 
+_clusters: dict[Path, MemoryEtcd] = {}
+
+
+def _etcd_memory(folder: Path) -> Store:
+    """tulle's own client code over the simulation's cluster."""
+    cluster = _clusters.setdefault(folder, MemoryEtcd(time.monotonic))
+    return EtcdStore(MemoryClient(cluster), "/coreos.com/network", SystemClock(), SystemRandom())
+
+
 SQLITE = StoreKind(name="sqlite", client=_sqlite, short_ttl_s=0.2)
 ETCD = StoreKind(name="etcd", client=_etcd, short_ttl_s=1.0, marks=(NEEDS_ETCD,))
+ETCD_MEMORY = StoreKind(name="etcd-memory", client=_etcd_memory, short_ttl_s=1.0)
 MEMORY = StoreKind(name="memory", client=_memory, short_ttl_s=0.05)
 
-ALL = (SQLITE, ETCD, MEMORY)
+ALL = (SQLITE, ETCD, ETCD_MEMORY, MEMORY)
 """Stores that answer Directory, Registration and Administration."""
-CLAIMING = (SQLITE, ETCD, MEMORY)
+CLAIMING = (SQLITE, ETCD, ETCD_MEMORY, MEMORY)
 """Stores in which nodes choose their own subnets."""
 
 

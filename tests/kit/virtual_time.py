@@ -16,12 +16,17 @@ T = TypeVar("T")
 NS = 1_000_000_000
 
 
+PATIENCE = 100_000
+"""Turns of the loop in which no time passes, and nobody will ever let it."""
+
+
 class Stuck(AssertionError):
-    """Every task waits and no timer is set."""
+    """Every task waits and no timer is set; or somebody is always busy, and no timer gets its turn."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
     now_s = 1000.0
+    turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -29,6 +34,9 @@ class _JumpingSelector(selectors.SelectSelector):
             return ready
         if timeout is None:
             raise Stuck("every task waits and no timer is set")
+        self.turns = 0 if timeout > 0 else self.turns + 1
+        if self.turns > PATIENCE:
+            raise Stuck("somebody is always busy, and time does not pass")
         self.now_s += max(0.0, timeout)
         return []
 

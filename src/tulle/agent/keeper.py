@@ -81,6 +81,11 @@ class LeaseKeeper:
         self.on_change: Callable[[Lease], None] = lambda _: None
 
     @property
+    def grant(self) -> Grant | None:
+        """Our lease as the store last gave it to us; None before ``acquire``."""
+        return self._grant
+
+    @property
     def deadline_ns(self) -> int | None:
         """When we must stop trusting our lease unless it is renewed (CLOCK_BOOTTIME); None before ``acquire``."""
         if self._grant is None:
@@ -90,9 +95,9 @@ class LeaseKeeper:
 
     @property
     def past_deadline(self) -> bool:
-        """No new pods now: the store may have given our subnet to another node."""
+        """No new pods now: the store has given our subnet to another node, or may have."""
         deadline_ns = self.deadline_ns
-        return deadline_ns is None or self._clock.boottime_ns() >= deadline_ns
+        return self._lost or deadline_ns is None or self._clock.boottime_ns() >= deadline_ns
 
     async def acquire(self, offer: Offer) -> Lease:
         """Take a lease: our own again, the subnets of the last run, a reservation for us, or free ones.

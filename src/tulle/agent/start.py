@@ -6,6 +6,7 @@ right ends the start with one line.
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -46,6 +47,8 @@ class Rim:
     files: Files
     precedence: Precedence | None = None
     """Who is served while there is long work goes first."""
+    settle: Callable[[], None] = settle_memory
+    """Called after each pass: the moment for what nobody should have to wait for."""
 
 
 async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
@@ -93,7 +96,7 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
 
     def after_pass(intent: Intent) -> None:
         node.after_pass(intent)
-        settle_memory()
+        rim.settle()
 
     reconciler.on_pass = after_pass
     return node

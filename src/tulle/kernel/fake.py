@@ -6,7 +6,7 @@ announcement, overflow, meddle behind tulle's back.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tulle.errors import KernelError
@@ -21,6 +21,7 @@ from tulle.model.objects import (
     NftElement,
     NftTable,
     NftTableKey,
+    ObjectKey,
     OtherKind,
     Sysctl,
     SysctlKey,
@@ -59,9 +60,20 @@ class FakeKernel:
         self.deaf = False
         self._readers: list[Changes] = []
         self._failures: dict[int, int] = {}
+        self._meddled = 0
         self._machine = Machine(self._announce, chains)
         for obj in (Link(name="lo", kind=OtherKind(), mtu=65536, up=True, master="", alias=""), *objects):
             self._machine.plant(obj)
+
+    @property
+    def objects(self) -> Mapping[ObjectKey, KernelObject]:
+        """All that it holds now."""
+        return self._machine.objects
+
+    @property
+    def changed(self) -> int:
+        """How often somebody tried to change it."""
+        return len(self.calls) + self._meddled
 
     # -- switches ---------------------------------------------------------------------
 
@@ -77,6 +89,7 @@ class FakeKernel:
     def meddle(self, *steps: Step) -> None:
         """Somebody else changes the namespace.  Raises KernelError."""
         for step in steps:
+            self._meddled += 1
             self._machine.carry_out(step)
 
     # -- the port ---------------------------------------------------------------------

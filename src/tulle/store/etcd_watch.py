@@ -75,6 +75,7 @@ class Follower:
             except HistoryGone:
                 if self._fruitless >= FRUITLESS:
                     raise
+            await self._pause(PAUSE_FIRST_S)
 
     async def _changes(self, position: Position, ends: dict[LeaseKey, int]) -> AsyncGenerator[LeaseEvent]:
         """Changes after ``position``, over as many streams as it takes.
@@ -98,8 +99,12 @@ class Follower:
                 if now_ns >= give_up_ns:
                     raise
             resuming = True
-            await self._clock.sleep(pause_s * (0.5 + self._random.below(1000) / 1000))  # nodes must not come in step
+            await self._pause(pause_s)
             pause_s = min(PAUSE_LIMIT_S, pause_s * 2)
+
+    async def _pause(self, seconds: float) -> None:
+        """Nodes must not come in step."""
+        await self._clock.sleep(seconds * (0.5 + self._random.below(1000) / 1000))
 
     # -- one stream ---------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.kit import virtual_time
-from tests.kit.cluster import CONFIG, DUAL, ONLY6, lease, mac
+from tests.kit.cluster import CONFIG, DUAL, ONLY6, POOL4, lease, mac
 from tests.kit.memory_store import MemoryStore, Shelf
 from tests.kit.virtual_time import SeededRandom, VirtualClock
 from tulle.agent.identity import Identity
@@ -307,6 +307,22 @@ def test_before_a_lease_is_taken_there_is_no_deadline_and_no_trust() -> None:
         keeper = World.new().keeper
         assert keeper.deadline_ns is None
         assert keeper.past_deadline
+
+    virtual_time.run(story())
+
+
+def test_a_lease_that_somebody_took_is_not_trusted_while_no_other_is_to_be_had() -> None:
+    async def story() -> None:
+        world = World.new()
+        full = replace(CONFIG, pool4=replace(POOL4, last=POOL4.first))
+        taken = await world.keeper.acquire(offer(full))
+
+        async def robbery() -> None:
+            world.put(replace(taken, owner=None, public_ip=IPv4Address("192.168.64.99"), vtep_mac=mac(99)))
+            await asyncio.sleep(1)
+            assert world.keeper.past_deadline
+
+        await world.running(robbery())
 
     virtual_time.run(story())
 
