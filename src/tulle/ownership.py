@@ -17,6 +17,7 @@ from tulle.model.objects import (
     Address,
     ChainAccept,
     FdbEntry,
+    IptablesRules,
     KernelObject,
     Link,
     LinkKind,
@@ -73,8 +74,8 @@ class NodeOwnership:
                 return self._fdb_entry(obj)
             case Sysctl():
                 return Standing.KEPT
-            case NftTable() | ChainAccept() | NftElement():
-                return Standing.OURS
+            case NftTable() | ChainAccept() | IptablesRules() | NftElement():
+                return Standing.OURS  # only ours and flannel's are ever asked for
 
     def recognised_macs(self, observed: Iterable[KernelObject]) -> frozenset[MacAddress]:
         """VTEP MACs that neighbours of ours name: how the FDB entry of a peer that left meanwhile is known as ours."""

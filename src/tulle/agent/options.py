@@ -12,6 +12,8 @@ from tulle.store.etcd_address import ANONYMOUS, EtcdAccess
 LEASE_TTL_S: Final = 86_400.0
 RENEW_MARGIN_S: Final = 3_600.0
 AUDIT_PERIOD_S: Final = 10.0
+RULES_PERIOD_S: Final = 5.0
+"""flannel's ``--iptables-resync``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class AgentOptions:
     lease_ttl_s: float = LEASE_TTL_S
     renew_margin_s: float = RENEW_MARGIN_S
     audit_period_s: float = AUDIT_PERIOD_S
+    rules_period_s: float = RULES_PERIOD_S
     healthz_ip: IPAddress = IPv4Address("127.0.0.1")
     healthz_port: int = 0
     """0: health is not served on an address."""

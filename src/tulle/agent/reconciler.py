@@ -15,7 +15,7 @@ from errno import EOPNOTSUPP
 from typing import Final
 
 from tulle.agent.history import History, News, news_of_intent, news_of_pass
-from tulle.agent.options import AUDIT_PERIOD_S
+from tulle.agent.options import AUDIT_PERIOD_S, RULES_PERIOD_S
 from tulle.agent.report import Pass, PassReport, after_pass
 from tulle.agent.retries import Retries
 from tulle.errors import ConfigError, KernelError, Unsupported
@@ -24,21 +24,24 @@ from tulle.kernel.turn import Precedence, Turn
 from tulle.model.change import Create, Outcome, Plan
 from tulle.model.lease import Lease, LeaseEvent
 from tulle.model.network import Host, NetworkConfig
-from tulle.model.objects import ChainAcceptKey, Link, NftTableKey, ObjectKey, device_of
+from tulle.model.objects import FilterKey, FilterObject, IptablesRules, Link, ObjectKey, device_of
 from tulle.model.state import KernelState, Scope
 from tulle.ownership import NodeOwnership
 from tulle.plan.desired import node_objects, node_ownership, tunnels
 from tulle.plan.diff import diff
+from tulle.plan.firewall import FILTER_KEYS
 from tulle.plan.intent import Intent
 from tulle.plan.slices import SLICE, Joint, slices
 from tulle.plan.underlay import HOST_SYSCTLS, UnderlayWish, host_facts
 from tulle.seams import Clock, Random
+from tulle.wire.iptables import LEGACY
 
 log = logging.getLogger(__name__)
 
 PAUSE_AFTER_ERROR_S: Final = 1.0
 NS: Final = 1_000_000_000
-_RULES: Final = (NftTableKey, ChainAcceptKey)
+EVERYTHING: Final = Scope.all((*HOST_SYSCTLS, *FILTER_KEYS))
+"""What an audit looks at beside the wanted keys: also where rules of ours or of flannel's may be left."""
 
 
 async def observe_host(kernel: Kernel, wish: UnderlayWish, config: NetworkConfig) -> tuple[Host, KernelState]:
@@ -49,7 +52,8 @@ async def observe_host(kernel: Kernel, wish: UnderlayWish, config: NetworkConfig
     own_devices = tuple(tunnels(config))
     observed = await kernel.observe(Scope.all(HOST_SYSCTLS))
     chains = await kernel.dropping_chains(config.networks, own_devices)
-    return host_facts(observed, wish, frozenset(own_devices), (), chains), observed
+    filters = await kernel.packet_filters()
+    return host_facts(observed, wish, frozenset(own_devices), (), chains, filters), observed
 
 
 class Reconciler:
@@ -64,10 +68,15 @@ class Reconciler:
         intent: Intent,
         audit_period_s: float = AUDIT_PERIOD_S,
         precedence: Precedence | None = None,
+        rules_period_s: float = RULES_PERIOD_S,
     ) -> None:
-        """With ``precedence``, long work waits for whoever is served on this loop."""
+        """With ``precedence``, long work waits for whoever is served on this loop.
+
+        ``rules_period_s``: how often rules are looked at that the kernel announces nothing of.
+        """
         self._kernel, self._clock, self._wish = kernel, clock, wish
         self._intent, self._audit_period_ns = intent, int(audit_period_s * NS)
+        self._rules_period_ns = int(rules_period_s * NS)
         self._precedence = precedence
         self._tunnels = frozenset(tunnels(intent.desired.inputs.config))
         self._intended = Scope()  # dirty because the intent changed
@@ -82,6 +91,7 @@ class Reconciler:
         self._noticed_ns: int | None = None  # since when something may have drifted
         self.history = History(clock)
         self._busy_since_ns: int | None = None
+        self._rules_due_ns = 0
         self.on_pass: Callable[[Intent], None] = lambda _: None
 
     @property
@@ -138,7 +148,7 @@ class Reconciler:
 
     def kernel_changed(self, scope: Scope) -> None:
         """The kernel says that somebody changed something; what can't matter to us is dropped here."""
-        rules = scope.everything or any(isinstance(key, _RULES) for key in scope.keys)
+        rules = scope.everything or any(isinstance(key, FilterKey) for key in scope.keys)
         self._chains_are_dirty = self._chains_are_dirty or rules
         relevant = self._relevant(scope)
         self._suspect(relevant)
@@ -183,14 +193,15 @@ class Reconciler:
     async def dry_run(self, observed: KernelState | None = None) -> Plan:
         """What a pass over everything would do now; ``observed``: as if the kernel held just that."""
         wanted = self._intent.desired.state
-        scope = Scope.all().including(wanted)
+        scope = EVERYTHING.including(wanted)
         if observed is None:
             observed = await self._kernel.observe(scope)
         return await self._plan(wanted, observed, scope)
 
     async def _sleep_until_needed(self) -> None:
         retry_ns = self._retries.next_due_ns
-        due_ns = self._audit_due_ns if retry_ns is None else min(self._audit_due_ns, retry_ns)
+        due_ns = min(self._audit_due_ns, self._rules_due_ns)
+        due_ns = due_ns if retry_ns is None else min(due_ns, retry_ns)
         pause_s = max(0.0, (due_ns - self._clock.boottime_ns()) / NS)
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
@@ -201,6 +212,9 @@ class Reconciler:
     def _collect_what_is_due(self) -> None:
         now = self._clock.boottime_ns()
         self._suspect(self._retries.take_due(now))
+        if now >= self._rules_due_ns:
+            self._rules_due_ns = now + self._rules_period_ns
+            self._suspect(Scope.of(self._silent_rules()))
         if now >= self._audit_due_ns:
             self._audit_due_ns = now + self._audit_period_ns
             self._adopt(self._intent.after_time(now))
@@ -227,7 +241,7 @@ class Reconciler:
         wanted = self._intent.desired.state
         scope = (intended | drifted).including(wanted)
         if scope.everything:
-            scope |= Scope.of(HOST_SYSCTLS)
+            scope |= EVERYTHING
         try:
             observed = await self._kernel.observe(scope)
             if scope.everything and self._refresh_host(observed):
@@ -282,7 +296,9 @@ class Reconciler:
         """Judge the underlay again; True when the host is another one now."""
         inputs = self._intent.desired.inputs
         try:
-            host = host_facts(observed, self._wish, self._tunnels, inputs.own.subnets, inputs.host.dropping_chains)
+            known = inputs.host
+            subnets = inputs.own.subnets
+            host = host_facts(observed, self._wish, self._tunnels, subnets, known.dropping_chains, known.filters)
         except ConfigError as error:
             self._set_problem("underlay", str(error))
             return False  # keep what we had: a flapping NIC is not a reason to withdraw peers
@@ -321,14 +337,19 @@ class Reconciler:
         if scope.everything or large or self._touches_host(scope):
             return Scope.all()  # which is planned in slices
         keys = {key for key in scope.keys if key in wanted or device_of(key) in self._tunnels}
-        if any(isinstance(key, _RULES) for key in scope.keys):
+        if any(isinstance(key, FilterKey) for key in scope.keys):
             keys |= self._own_rules()
         return Scope.of(keys, scope.devices & self._tunnels)
 
     def _own_rules(self) -> set[ObjectKey]:
-        """Our table and our accepts: which of them an announcement is about is not worth decoding."""
+        """All that may be ours or flannel's: which of them an announcement is about is not worth decoding."""
         own = node_objects(self._intent.desired.inputs)
-        return {obj.key for obj in own if isinstance(obj.key, _RULES)}
+        return {*FILTER_KEYS, *(obj.key for obj in own if isinstance(obj, FilterObject))}
+
+    def _silent_rules(self) -> list[ObjectKey]:
+        """Our rules in the older iptables, which announces nothing."""
+        own = node_objects(self._intent.desired.inputs)
+        return [obj.key for obj in own if isinstance(obj, IptablesRules) and obj.engine == LEGACY]
 
     def _touches_host(self, scope: Scope) -> bool:
         """Is it about the underlay, or, while that is missing, about any device?"""

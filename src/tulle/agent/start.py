@@ -78,7 +78,9 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
     log.info("lease %s; underlay %s", own.key, host.underlay)
     host = replace(host, connected=connected_prefixes(observed, frozenset(tunnels(config)), own.subnets))
     intent = Intent.initial(config, host, own, options.settings)
-    reconciler = Reconciler(kernel, clock, random, wish, intent, options.audit_period_s, rim.precedence)
+    reconciler = Reconciler(
+        kernel, clock, random, wish, intent, options.audit_period_s, rim.precedence, options.rules_period_s
+    )
     keeper.on_change = reconciler.own_lease
     node = Node(
         options=options,

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Final
 
-from tulle.agent.options import AUDIT_PERIOD_S, AgentOptions, TcpAddress
+from tulle.agent.options import AUDIT_PERIOD_S, RULES_PERIOD_S, AgentOptions, TcpAddress
 from tulle.cli import etcd_flags
 from tulle.cli.given import Given, variable
 from tulle.cli.go_flags import TRUE
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 1.0, 86_400.0
 LONGEST_MARGIN_MIN: Final = 24 * 60 - 1
 RENEW_MARGIN_MIN: Final = 60
+RESYNC_S: Final = int(RULES_PERIOD_S)
+LONGEST_RESYNC_S: Final = 86_400
 EVERYWHERE: Final = IPv4Address("0.0.0.0")  # noqa: S104 - flanneld's default, which probes of existing manifests count on
 HIGHEST_PORT: Final = 65_535
 KUBERNETES: Final = (
@@ -32,8 +34,6 @@ KUBERNETES: Final = (
 )
 """What flanneld takes beside ``--kube-subnet-mgr``, and ignores without it."""
 IDLE: Final = {
-    "iptables-resync": "repairs are by event, and by the audit",
-    "ip-masq-fully-random-disable": "ports are always chosen at random",
     "ip-blackhole-route": "none is made",
     "vmodule": "one verbosity for all",
     "log_backtrace_at": "no such thing here",
@@ -46,7 +46,6 @@ IDLE: Final = {
 BOOLEAN: Final = frozenset(
     {
         "set-node-network-unavailable",
-        "ip-masq-fully-random-disable",
         "ip-blackhole-route",
         "logtostderr",
         "alsologtostderr",
@@ -63,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, store_default: str) -> Non
     parser.add_argument("--subnet-file", metavar="PATH", help="where to write subnet.env")
     _add_boolean(parser, "ip-masq", "masquerade what leaves the overlay (default: false)")
     _add_boolean(parser, "iptables-forward-rules", "accept the overlay's traffic in forward chains (default: true)")
+    _add_boolean(parser, "ip-masq-fully-random-disable", "masqueraded connections keep their port (default: false)")
+    resync = "how often rules of iptables-legacy, which announces nothing, are looked at (default: 5)"
+    _add(parser, "iptables-resync", "SECONDS", resync)
     _add(parser, "subnet-lease-renew-margin", "MINUTES", "renew the lease so long before its end (default: 60)")
     _add_endpoints(parser)
     etcd_flags.add_arguments(parser)
@@ -97,9 +99,11 @@ def options_from(
         settings=Settings(
             ip_masq=given.truth("ip_masq", default=False),
             forward_rules=given.truth("iptables_forward_rules", default=True),
+            fully_random=not given.truth("ip_masq_fully_random_disable", default=False),
         ),
         renew_margin_s=60.0
         * given.whole("subnet_lease_renew_margin", default=RENEW_MARGIN_MIN, low=1, high=LONGEST_MARGIN_MIN),
+        rules_period_s=float(given.whole("iptables_resync", default=RESYNC_S, low=1, high=LONGEST_RESYNC_S)),
         audit_period_s=_seconds("--audit-period", args.audit_period),
         healthz_ip=given.address("healthz_ip") or EVERYWHERE,
         healthz_port=given.whole("healthz_port", default=0, low=0, high=HIGHEST_PORT),

@@ -210,6 +210,10 @@ HELP: Final[Mapping[str, str]] = {
     "how often everything is compared with the kernel (default: %(default)s)": (
         "多久把全部状态与内核比较一次（默认 %(default)s）"
     ),
+    "masqueraded connections keep their port (default: false)": "被伪装的连接保留原端口（默认 false）",
+    "how often rules of iptables-legacy, which announces nothing, are looked at (default: 5)": (
+        "iptables-legacy 不会通知变化，多久检查一次其中的规则（默认 5）"
+    ),
     "append the log to PATH instead of stderr": "把日志追加到 PATH，而不是标准错误",
     "log more": "记录更详细的日志",
     # completion, man

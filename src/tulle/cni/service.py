@@ -21,6 +21,7 @@ from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
 from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.netlink_socket import NetlinkSocket
+from tulle.kernel.packet_filter import PacketFilter
 from tulle.kernel.port import Kernel
 from tulle.kernel.system import SystemFiles
 
@@ -90,7 +91,7 @@ def open_pod(descriptor: int) -> Kernel:
     own = os.dup(descriptor)
     try:
         sock = NetlinkSocket.open(own)
-        return LinuxKernel(own, sock, sock, None)
+        return LinuxKernel(own, sock, sock, PacketFilter.none())
     except BaseException:
         os.close(own)
         raise

@@ -17,10 +17,20 @@ from tulle.kernel import encode, sysctl
 from tulle.kernel.devices import Devices
 from tulle.kernel.netlink_socket import NetlinkSocket, Overflow
 from tulle.kernel.netns import open_path
-from tulle.kernel.nft import NftEngine
+from tulle.kernel.packet_filter import PacketFilter
 from tulle.kernel.turn import Precedence, Turn
 from tulle.model.change import Change, Create, Delete, Outcome, Plan, Step, subject_of
-from tulle.model.objects import ChainAccept, Link, NftElement, NftTable, Sysctl, VethKind, VxlanKind
+from tulle.model.objects import (
+    ChainAccept,
+    FilterObject,
+    IptablesRules,
+    Link,
+    NftElement,
+    NftTable,
+    Sysctl,
+    VethKind,
+    VxlanKind,
+)
 from tulle.model.state import object_device
 from tulle.plan.text import format_step
 from tulle.wire.netlink import Ack, Request
@@ -52,9 +62,9 @@ class Applier:
     """Carries out plans, one at a time."""
 
     def __init__(
-        self, netns: int | None, sock: NetlinkSocket, nft: NftEngine | None, precedence: Precedence | None = None
+        self, netns: int | None, sock: NetlinkSocket, rules: PacketFilter, precedence: Precedence | None = None
     ) -> None:
-        self._netns, self._socket, self._nft, self._precedence = netns, sock, nft, precedence
+        self._netns, self._socket, self._rules, self._precedence = netns, sock, rules, precedence
 
     async def apply(self, plan: Plan) -> tuple[Outcome, ...]:
         return await _Run(self, plan.steps).outcomes()
@@ -67,7 +77,7 @@ class Applier:
                 return self._link_step(step, obj, devices)
             case Sysctl():
                 return None if isinstance(step, Delete) else await sysctl.write(self._netns, obj)
-            case NftTable() | ChainAccept():
+            case NftTable() | ChainAccept() | IptablesRules():
                 return await self._filter_step(step)
             case _:
                 raise AssertionError(f"{obj} travels in a batch")
@@ -91,15 +101,11 @@ class Applier:
 
     def elements(self, steps: Sequence[Step]) -> list[KernelError | None]:
         """Elements of nft's sets, together."""
-        if self._nft is None:
-            return [KernelError(EOPNOTSUPP, _named(step), NO_NFTABLES) for step in steps]
-        return self._nft.apply_elements(steps)
+        return self._rules.apply_elements(steps)
 
     async def _filter_step(self, step: Step) -> KernelError | None:
-        if self._nft is None:
-            return KernelError(EOPNOTSUPP, _named(step), NO_NFTABLES)
         try:
-            return await self._nft.apply(step)
+            return await self._rules.apply(step)
         except KernelError as error:
             return error
         except (Unsupported, DecodeError) as error:
@@ -148,6 +154,7 @@ class _Run:
         self._devices = applier.devices()
         self._errors: dict[int, KernelError] = {}
         self._not_made: dict[str, KernelError] = {}
+        self._rules_error: KernelError | None = None
         self._batch = Batch()
         self._elements: list[int] = []
         self._turn = applier.turn()
@@ -173,7 +180,9 @@ class _Run:
             self._elements.append(number)
         elif isinstance(step, Change) and isinstance(obj, Link):
             await self._enqueue(number, step)
-        elif isinstance(obj, Link | Sysctl | NftTable | ChainAccept):
+        elif isinstance(step, Delete) and isinstance(obj, FilterObject) and self._rules_error is not None:
+            self._fail(number, KernelError(self._rules_error.errno, _named(step), "what replaces it could not be made"))
+        elif isinstance(obj, Link | Sysctl | FilterObject):
             await self._flush()
             error = await self._applier.alone(step, self._devices)
             if error is not None:
@@ -222,6 +231,8 @@ class _Run:
         self._errors[number] = error
         if isinstance(step, Create) and isinstance(step.obj, Link):
             self._not_made[step.obj.name] = error
+        if isinstance(subject_of(step), FilterObject):
+            self._rules_error = error
 
 
 def room_for(count: int, elapsed_s: float) -> int:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from tulle.errors import KernelError
 from tulle.kernel.fake_machine import Machine
 from tulle.model.change import Create, Delete, Outcome, Plan, Step
-from tulle.model.network import DroppingChain, IPNetwork
+from tulle.model.network import DroppingChain, IPNetwork, PacketFilters
 from tulle.model.objects import (
-    ChainAccept,
+    FilterObject,
     KernelObject,
     Link,
     LinkKey,
     NftElement,
-    NftTable,
     NftTableKey,
     ObjectKey,
     OtherKind,
@@ -27,6 +26,9 @@ from tulle.model.objects import (
     SysctlKey,
 )
 from tulle.model.state import KernelState, Scope, object_device
+
+RULES = "the packet filter's rules"
+"""In the place of a device's name, which has no blanks."""
 
 
 @dataclass
@@ -58,6 +60,7 @@ class FakeKernel:
         """``objects`` are there from the start as they are, beside a loopback device."""
         self.calls: list[Step] = []
         self.deaf = False
+        self.filters = PacketFilters()
         self._readers: list[Changes] = []
         self._failures: dict[int, int] = {}
         self._meddled = 0
@@ -105,9 +108,11 @@ class FakeKernel:
         outcomes: list[Outcome] = []
         for step in plan.steps:
             await asyncio.sleep(0)
-            error = failed.get(_device_of(step) or "") or self._try(step)
+            error = failed.get(_hangs_on(step)) or self._try(step)
             if error is not None and isinstance(step, Create) and isinstance(step.key, LinkKey):
                 failed[step.key.name] = error
+            if error is not None and isinstance(_subject(step), FilterObject):
+                failed[RULES] = error
             outcomes.append(Outcome(step, error))
         return tuple(outcomes)
 
@@ -118,6 +123,10 @@ class FakeKernel:
     ) -> tuple[DroppingChain, ...]:
         await asyncio.sleep(0)
         return self._machine.chains
+
+    async def packet_filters(self) -> PacketFilters:
+        await asyncio.sleep(0)
+        return self.filters
 
     def changes(self) -> AsyncIterator[Scope]:
         reader = Changes()
@@ -149,10 +158,16 @@ class FakeKernel:
 def _shown(obj: KernelObject, scope: Scope) -> bool:
     if isinstance(obj, NftElement) and NftTableKey(obj.family, obj.table) in scope.keys:
         return True
-    if isinstance(obj, Sysctl | NftTable | ChainAccept | NftElement):
+    if isinstance(obj, Sysctl | FilterObject | NftElement):
         return obj.key in scope.keys
     return scope.covers(obj)
 
 
-def _device_of(step: Step) -> str | None:
-    return object_device(step.obj if isinstance(step, Create | Delete) else step.after)
+def _hangs_on(step: Step) -> str:
+    """Whose failure is the step's too: its device's; for rules that go, that of those which replace them."""
+    obj = _subject(step)
+    return RULES if isinstance(step, Delete) and isinstance(obj, FilterObject) else object_device(obj) or ""
+
+
+def _subject(step: Step) -> KernelObject:
+    return step.obj if isinstance(step, Create | Delete) else step.after

@@ -19,6 +19,8 @@ from tulle.model.objects import (
     BridgeKind,
     ChainAccept,
     FdbEntry,
+    FilterObject,
+    IptablesRules,
     KernelObject,
     Link,
     LinkKey,
@@ -35,6 +37,7 @@ from tulle.model.objects import (
     VxlanKind,
 )
 from tulle.model.state import Scope, object_device
+from tulle.wire.iptables import LEGACY
 
 OWN_TABLE: Final = NftTableKey("inet", "tulle")
 CONNECTED6_METRIC: Final = 256
@@ -104,10 +107,10 @@ class Machine:
                 self._announce(Scope.of([obj.key]))
             case Sysctl():
                 self._set_sysctl(obj, step)
-            case NftTable() | ChainAccept() | NftElement():
+            case NftTable() | ChainAccept() | IptablesRules() | NftElement():
                 self._set_rules(obj, step)
 
-    def _set_rules(self, obj: NftTable | ChainAccept | NftElement, step: Step) -> None:
+    def _set_rules(self, obj: FilterObject | NftElement, step: Step) -> None:
         match obj:
             case NftTable():
                 self._remove(self._elements(obj.key))
@@ -115,12 +118,19 @@ class Machine:
             case ChainAccept():
                 self._check_chain(obj, step)
                 self._put(obj)
+            case IptablesRules():
+                self._put(obj)
             case NftElement() if NftTableKey(obj.family, obj.table) in self.objects:
                 self._put(obj)
-                return  # elements are no rules: nobody is told
             case NftElement():
                 raise KernelError(ENOENT, step)
-        self._announce(Scope.of([OWN_TABLE]))
+        self._announce_rules(obj)
+
+    def _announce_rules(self, obj: FilterObject | NftElement) -> None:
+        """Rules that live in nftables are announced; its elements, which are none, and the older iptables are not."""
+        silent = isinstance(obj, NftElement) or (not isinstance(obj, NftTable) and obj.engine == LEGACY)
+        if not silent:
+            self._announce(Scope.of([OWN_TABLE]))
 
     def _set_sysctl(self, sysctl: Sysctl, step: Step) -> None:
         if sysctl.key not in self.objects or sysctl.value is None:
@@ -222,10 +232,12 @@ class Machine:
                 self._announce(Scope.of(devices=[found.device]))
             case NftElement():
                 self._remove([found])
-            case _:
+            case NftTable() | ChainAccept() | IptablesRules():
                 self._remove([found, *self._elements(found.key)])
-                nft = isinstance(found, NftTable | ChainAccept)
-                self._announce(Scope.of([OWN_TABLE if nft else found.key]))
+                self._announce_rules(found)
+            case _:
+                self._remove([found])
+                self._announce(Scope.of([found.key]))
 
     def _delete_link(self, name: str) -> None:
         if LinkKey(name) not in self.objects:

@@ -1,7 +1,8 @@
 """The real kernel of one network namespace: observing, applying and listening, put together.
 
-``observe`` reads, ``apply`` writes, ``monitor`` listens, ``sysctl`` and ``nft`` are the two
-things that are not rtnetlink; here is only what they share, the namespace and its sockets.
+``observe`` reads, ``apply`` writes, ``monitor`` listens, ``sysctl`` and
+``packet_filter`` are the two things that are not rtnetlink; here is only what they share, the
+namespace and its sockets.
 """
 
 import os
@@ -10,18 +11,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from tulle.errors import KernelError
 from tulle.kernel import sysctl
 from tulle.kernel.apply import Applier
 from tulle.kernel.monitor import Monitor
 from tulle.kernel.netlink_socket import NetlinkSocket
 from tulle.kernel.netns import open_path
-from tulle.kernel.nft import NftEngine
 from tulle.kernel.observe import Observer
+from tulle.kernel.packet_filter import PacketFilter
 from tulle.kernel.turn import Precedence, Turn
 from tulle.model.change import Outcome, Plan
-from tulle.model.network import DroppingChain, IPNetwork
-from tulle.model.objects import ChainAcceptKey, KernelObject, NftElement, NftTableKey, ObjectKey, SysctlKey
+from tulle.model.network import DroppingChain, IPNetwork, PacketFilters
+from tulle.model.objects import FilterKey, KernelObject, NftElement, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import KernelState, Scope
 
 PAGE: Final = 1024
@@ -40,17 +40,17 @@ class LinuxKernel:
         netns: int | None,
         dumps: NetlinkSocket,
         sock: NetlinkSocket,
-        nft: NftEngine | None,
+        rules: PacketFilter,
         precedence: Precedence | None = None,
     ) -> None:
         """``netns`` is a descriptor that the instance owns; None: the namespace of this process.
 
         With ``precedence`` long work on it waits for whoever is served.
         """
-        self._netns, self._dumps, self._socket, self._nft = netns, dumps, sock, nft
+        self._netns, self._dumps, self._socket, self._rules = netns, dumps, sock, rules
         self._precedence = precedence
         self._observer = Observer(dumps, sock, precedence)
-        self._applier = Applier(netns, sock, nft, precedence)
+        self._applier = Applier(netns, sock, rules, precedence)
         self._monitors: list[Monitor] = []
 
     @classmethod
@@ -62,7 +62,7 @@ class LinuxKernel:
             descriptor = None if netns is None else os.dup(netns)
         try:
             dumps, sock = NetlinkSocket.open(descriptor), NetlinkSocket.open(descriptor)
-            return cls(descriptor, dumps, sock, _open_nft(descriptor), precedence)
+            return cls(descriptor, dumps, sock, PacketFilter.open(descriptor), precedence)
         except BaseException:
             if descriptor is not None:
                 os.close(descriptor)
@@ -71,9 +71,9 @@ class LinuxKernel:
     async def observe(self, scope: Scope) -> KernelState:
         objects = await self._observer.observe(scope)
         objects += await sysctl.read(self._netns, [key for key in scope.keys if isinstance(key, SysctlKey)])
-        rules = {key for key in scope.keys if isinstance(key, NftTableKey | ChainAcceptKey)}
+        rules = {key for key in scope.keys if isinstance(key, FilterKey)}
         rules |= {NftTableKey(key.family, key.table) for key in scope.keys if isinstance(key, NftElement)}
-        objects += await self._rules(rules)
+        objects += await self._rules.observe(rules)
         return await _state(objects, Turn(self._precedence))
 
     async def apply(self, plan: Plan) -> tuple[Outcome, ...]:
@@ -82,7 +82,10 @@ class LinuxKernel:
     async def dropping_chains(
         self, networks: tuple[IPNetwork, ...] = (), tunnels: tuple[str, ...] = ()
     ) -> tuple[DroppingChain, ...]:
-        return await self._nft.dropping_chains(networks, tunnels) if self._nft is not None else ()
+        return await self._rules.dropping_chains(networks, tunnels)
+
+    async def packet_filters(self) -> PacketFilters:
+        return await self._rules.facts()
 
     def changes(self) -> AsyncIterator[Scope]:
         monitor = Monitor(self._netns, own=self._socket.portid)
@@ -95,14 +98,10 @@ class LinuxKernel:
         self._monitors.clear()
         self._dumps.close()
         self._socket.close()
-        if self._nft is not None:
-            self._nft.close()
+        self._rules.close()
         if self._netns is not None:
             os.close(self._netns)
             self._netns = None
-
-    async def _rules(self, keys: set[NftTableKey | ChainAcceptKey]) -> list[KernelObject]:
-        return await self._nft.observe(keys) if keys and self._nft is not None else []
 
 
 async def _state(objects: list[KernelObject], turn: Turn) -> KernelState:
@@ -112,10 +111,3 @@ async def _state(objects: list[KernelObject], turn: Turn) -> KernelState:
         found |= {obj.key: obj for obj in reversed(objects[max(0, start - PAGE) : start])}
         await turn.rest()
     return KernelState(MappingProxyType(found))
-
-
-def _open_nft(netns: int | None) -> NftEngine | None:
-    try:
-        return NftEngine.open(netns)
-    except KernelError:
-        return None  # a kernel without nfnetlink still has everything else

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from tulle.model.change import Outcome, Plan
-from tulle.model.network import DroppingChain, IPNetwork
+from tulle.model.network import DroppingChain, IPNetwork, PacketFilters
 from tulle.model.state import KernelState, Scope
 
 
@@ -19,8 +19,8 @@ class Kernel(Protocol):
         """What the kernel holds now, of the part that ``scope`` names (more may be returned, never less).
 
         Links, addresses (all), unicast and blackhole-like routes of every table but ``local``,
-        neighbours, FDB entries of VXLAN devices; sysctls, nft tables and chain accepts only
-        where ``scope.keys`` names them, and where the tool for them (nft) is there.
+        neighbours, FDB entries of VXLAN devices; sysctls and the packet filter's rules only where
+        ``scope.keys`` names them, and where the tool for them (nft, iptables) is there.
         Raises KernelError when a dump fails.
         """
         ...
@@ -29,8 +29,9 @@ class Kernel(Protocol):
         """Carry out the steps in order; one outcome per step.
 
         Not atomic: a refused step does not stop the others, except that steps on a link
-        that could not be made fail with it.  A Create is exclusive: EEXIST when the key was
-        taken meanwhile.  A Delete whose target is gone is done.
+        that could not be made fail with it, and rules stay whose successors could not be made.
+        A Create is exclusive: EEXIST when the key was taken meanwhile.  A Delete whose target
+        is gone is done.
         """
         ...
 
@@ -42,6 +43,10 @@ class Kernel(Protocol):
         And those in which a rule is sure to drop what goes between two addresses of one of
         ``networks`` and through one of the devices ``tunnels``.
         """
+        ...
+
+    async def packet_filters(self) -> PacketFilters:
+        """The engines whose tools are installed, and whether the older iptables holds rules.  Raises KernelError."""
         ...
 
     def changes(self) -> AsyncIterator[Scope]:

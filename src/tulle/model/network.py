@@ -115,6 +115,18 @@ class DroppingChain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PacketFilters:
+    """Which engines can hold this node's rules, as found when the agent starts.
+
+    ``engines``: ``nft``, ``iptables-nft``, ``iptables-legacy``, as far as their tools are
+    installed; ``legacy_rules``: the older iptables' tables hold rules of anybody.
+    """
+
+    engines: frozenset[str] = frozenset({"nft"})
+    legacy_rules: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """Facts about this node that decisions depend on and that tulle does not set."""
 
@@ -122,5 +134,6 @@ class Host:
     connected: tuple[IPNetwork, ...] = ()
     """Prefixes of the host's own interfaces that are not tulle's (admission refuses leases inside them)."""
     dropping_chains: tuple[DroppingChain, ...] = ()
+    filters: PacketFilters = PacketFilters()
     ipv6: bool = True
     """Does the kernel speak IPv6 at all?  Where it does not, it has no settings of it either."""

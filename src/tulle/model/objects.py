@@ -293,10 +293,51 @@ class NftElement:
         return self
 
 
-ObjectKey: TypeAlias = (
-    LinkKey | AddressKey | RouteKey | NeighborKey | FdbKey | SysctlKey | NftTableKey | ChainAcceptKey | NftElement
-)
-KernelObject: TypeAlias = Link | Address | Route | Neighbor | FdbEntry | Sysctl | NftTable | ChainAccept | NftElement
+@dataclass(frozen=True, slots=True)
+class IptablesKey:
+    """The rules that one program (``owner``) keeps in the iptables tables of one IP version.
+
+    ``engine`` is ``iptables-nft`` or ``iptables-legacy``, ``owner`` ``tulle`` or ``flannel``.
+    """
+
+    engine: str
+    version: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class IptablesTable:
+    """What one table holds of an owner: its chains, and its rules as ``iptables-save`` prints them."""
+
+    name: str
+    chains: tuple[str, ...]
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IptablesRules:
+    """An owner's chains and rules in iptables, with the jumps that lead there from the built-in chains.
+
+    ``digest`` is the hash of the desired rules, carried in the comment of each; observed is what
+    the rules say, or "" when they disagree, one is missing or their order is another.
+    """
+
+    engine: str
+    version: int
+    owner: str
+    digest: str
+    tables: tuple[IptablesTable, ...]
+
+    @property
+    def key(self) -> IptablesKey:
+        return IptablesKey(self.engine, self.version, self.owner)
+
+
+FilterKey: TypeAlias = NftTableKey | ChainAcceptKey | IptablesKey
+"""What is written with the packet filter's own tools."""
+FilterObject: TypeAlias = NftTable | ChainAccept | IptablesRules
+ObjectKey: TypeAlias = LinkKey | AddressKey | RouteKey | NeighborKey | FdbKey | SysctlKey | FilterKey | NftElement
+KernelObject: TypeAlias = Link | Address | Route | Neighbor | FdbEntry | Sysctl | FilterObject | NftElement
 
 
 def device_of(key: ObjectKey) -> str | None:
@@ -309,7 +350,7 @@ def device_of(key: ObjectKey) -> str | None:
             return key.device
         case SysctlKey():
             return _sysctl_device(key)
-        case LinkKey() | RouteKey() | NftTableKey() | ChainAcceptKey() | NftElement():
+        case LinkKey() | RouteKey() | NftTableKey() | ChainAcceptKey() | IptablesKey() | NftElement():
             return None
 
 

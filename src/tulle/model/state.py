@@ -13,6 +13,7 @@ from tulle.model.objects import (
     Address,
     ChainAccept,
     FdbEntry,
+    IptablesRules,
     KernelObject,
     Link,
     LinkKey,
@@ -29,7 +30,7 @@ T = TypeVar("T", bound=KernelObject)
 K = TypeVar("K")
 V = TypeVar("V")
 
-_WITHOUT_NUMBER: Final = (Sysctl, NftTable, ChainAccept, NftElement)
+_WITHOUT_NUMBER: Final = (Sysctl, NftTable, ChainAccept, IptablesRules, NftElement)
 """Kinds of which a namespace may hold any number: looked at by key only."""
 
 
@@ -96,9 +97,9 @@ def copied(objects: Mapping[K, V]) -> dict[K, V]:
 class Scope:
     """Which keys a pass looks at: all of them, or some keys and everything that lives on some devices.
 
-    ``everything`` means every link, address, route, neighbour and FDB entry.  Sysctls, nft
-    tables and accepts in foreign chains are without number and looked at only when ``keys``
-    names them, also under ``everything``.  Dirty keys accumulate by ``|``; an empty scope is false.
+    ``everything`` means every link, address, route, neighbour and FDB entry.  Sysctls and the
+    packet filter's rules are without number and looked at only when ``keys`` names them, also
+    under ``everything``.  Dirty keys accumulate by ``|``; an empty scope is false.
     """
 
     keys: frozenset[ObjectKey] = frozenset()

@@ -9,6 +9,8 @@ from tulle.model.objects import (
     Address,
     ChainAccept,
     FdbEntry,
+    FilterObject,
+    IptablesRules,
     KernelObject,
     Link,
     LinkKind,
@@ -36,6 +38,8 @@ def gap(desired: KernelObject, observed: KernelObject) -> Gap:
     """How far ``observed`` is from ``desired``; both have one key."""
     if isinstance(desired, NftElement):
         return Gap.NONE  # all of it is its key
+    if isinstance(desired, FilterObject):
+        return _rules_gap(desired, observed)
     match desired, observed:
         case Link(), Link():
             return _link_gap(desired, observed)
@@ -46,8 +50,17 @@ def gap(desired: KernelObject, observed: KernelObject) -> Gap:
             return Gap.NONE if _same_route(desired, observed) else Gap.SETTABLE
         case (Neighbor(), Neighbor()) | (FdbEntry(), FdbEntry()) | (Sysctl(), Sysctl()):
             return Gap.NONE if desired == observed else Gap.SETTABLE
-        case NftTable(), NftTable():
-            return Gap.NONE if desired.digest == observed.digest else Gap.SETTABLE
+        case _:
+            return Gap.REBUILD
+
+
+def _rules_gap(desired: FilterObject, observed: KernelObject) -> Gap:
+    match desired, observed:
+        case (NftTable(digest=wanted), NftTable(digest=found)) | (
+            IptablesRules(digest=wanted),
+            IptablesRules(digest=found),
+        ):
+            return Gap.NONE if wanted == found else Gap.SETTABLE
         case ChainAccept(), ChainAccept():
             return Gap.NONE if desired.networks == observed.networks else Gap.SETTABLE
         case _:

@@ -17,7 +17,9 @@ from tulle.model.objects import ChainAccept, KernelObject, LinkKind, ObjectKey, 
 from tulle.model.state import KernelState, Scope, copied
 from tulle.ownership import NodeOwnership
 from tulle.plan import hostgw, vxlan
-from tulle.plan.firewall import NodeFirewall, firewall_table
+from tulle.plan.firewall import NodeFirewall, choose_engine, firewall_objects
+from tulle.wire import iptables
+from tulle.wire.nft import NFT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,8 @@ class Settings:
 
     ip_masq: bool = False
     forward_rules: bool = True
+    fully_random: bool = True
+    """Do masqueraded connections take random ports?"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,11 +182,10 @@ def _forwarding(own: Lease) -> tuple[Sysctl, ...]:
 
 
 def _firewall(inputs: Inputs) -> tuple[KernelObject, ...]:
-    """Our own table, and our accept in each foreign chain that would drop what ours accepts."""
+    """Our own rules, and our accept in each foreign chain that would drop what ours accept."""
     settings, networks = inputs.settings, inputs.config.networks
-    if not settings.ip_masq and not settings.forward_rules:
-        return ()
-    table = firewall_table(
+    engine = choose_engine(inputs.config.enable_nftables, inputs.host.filters)
+    rules = firewall_objects(
         NodeFirewall(
             network4=next((net for net in networks if isinstance(net, IPv4Network)), None),
             network6=next((net for net in networks if isinstance(net, IPv6Network)), None),
@@ -190,10 +193,12 @@ def _firewall(inputs: Inputs) -> tuple[KernelObject, ...]:
             subnet6=inputs.own.subnet6,
             masquerade=settings.ip_masq,
             forward=settings.forward_rules,
-        )
+            fully_random=settings.fully_random,
+        ),
+        engine,
     )
     if not settings.forward_rules:
-        return (table,)
+        return rules
     accepts = (
         ChainAccept(
             engine=chain.engine,
@@ -204,8 +209,15 @@ def _firewall(inputs: Inputs) -> tuple[KernelObject, ...]:
         )
         for chain in inputs.host.dropping_chains
         if chain.by_rule is None  # an accept at the end would come after the rule that drops
+        and not _holds_our_jump(chain, engine)
     )
-    return (table, *(accept for accept in accepts if accept.networks))
+    return (*rules, *(accept for accept in accepts if accept.networks))
+
+
+def _holds_our_jump(chain: DroppingChain, engine: str) -> bool:
+    """Is it the FORWARD in which our own rules accept already?"""
+    forward = (chain.table, chain.chain) == ("filter", "FORWARD") and chain.family in {"ip", "ip6"}
+    return forward and engine == (iptables.NFT_VARIANT if chain.engine == NFT else chain.engine)
 
 
 def _carries(family: str, version: int) -> bool:

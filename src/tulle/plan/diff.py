@@ -17,6 +17,7 @@ from tulle.model.objects import (
     BridgeKind,
     ChainAccept,
     FdbEntry,
+    IptablesRules,
     KernelObject,
     Link,
     LinkKey,
@@ -37,7 +38,7 @@ from tulle.plan.compare import Gap, gap
 _LINK_ORDER: Final[Mapping[type[LinkKind], int]] = {BridgeKind: 0, VxlanKind: 1}
 _ORDER: Final[Sequence[type[KernelObject]]] = (
     *(Sysctl, Address, Neighbor, FdbEntry, Route),
-    *(NftTable, ChainAccept, NftElement),
+    *(NftTable, IptablesRules, ChainAccept, NftElement),
 )
 
 

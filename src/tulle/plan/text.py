@@ -15,6 +15,8 @@ from tulle.model.objects import (
     BridgeKind,
     ChainAccept,
     FdbEntry,
+    FilterObject,
+    IptablesRules,
     KernelObject,
     Link,
     LinkKind,
@@ -27,7 +29,8 @@ from tulle.model.objects import (
     VethKind,
     VxlanKind,
 )
-from tulle.wire import nft
+from tulle.plan import rules_text
+from tulle.plan.rules_text import shell_words
 
 SCOPES: Final = {0: "global", 200: "site", 253: "link", 254: "host"}
 """Address scopes by number.  Source: include/uapi/linux/rtnetlink.h."""
@@ -54,8 +57,8 @@ def format_step(step: Step) -> tuple[str, ...]:
 def format_step_briefly(step: Step) -> str:
     """The commands of one step in one line, for a log; a table's rules are left out."""
     obj = step.after if isinstance(step, Change) else step.obj
-    if isinstance(obj, NftTable) and not isinstance(step, Delete):
-        return f"nft -f - # {format_object(obj)}"
+    if isinstance(obj, IptablesRules) or (isinstance(obj, NftTable) and not isinstance(step, Delete)):
+        return f"{rules_text.tool(obj)} # {'remove ' if isinstance(step, Delete) else ''}{format_object(obj)}"
     return "; ".join(format_step(step))
 
 
@@ -64,23 +67,19 @@ def format_object(obj: KernelObject) -> str:
     match obj:
         case Link():
             alias = ("alias", obj.alias) if obj.alias else ()
-            return _joined("link", obj.name, *_settings(obj), *alias, *_kind(obj.kind))
+            return shell_words("link", obj.name, *_settings(obj), *alias, *_kind(obj.kind))
         case Address():
-            return _joined("address", *_address(obj))
+            return shell_words("address", *_address(obj))
         case Route():
-            return _joined("route", *_route(obj))
+            return shell_words("route", *_route(obj))
         case Neighbor():
-            return _joined("neighbour", *_neighbor(obj))
+            return shell_words("neighbour", *_neighbor(obj))
         case FdbEntry():
-            return _joined("fdb", *_fdb_entry(obj))
+            return shell_words("fdb", *_fdb_entry(obj))
         case Sysctl():
-            return _joined("sysctl", f"{obj.path}={obj.value}")
-        case NftTable():
-            return _joined("table", obj.family, obj.name, obj.digest and f"digest={obj.digest}")
-        case ChainAccept():
-            return _joined("accept", "in", obj.engine, *_chain(obj), *map(str, obj.networks))
-        case NftElement():
-            return _joined("element", obj.family, obj.table, obj.set, *obj.value)
+            return shell_words("sysctl", f"{obj.path}={obj.value}")
+        case NftTable() | IptablesRules() | ChainAccept() | NftElement():
+            return rules_text.format_rules(obj)
         case _:
             assert_never(obj)
 
@@ -89,37 +88,31 @@ def _create(obj: KernelObject, verb: str) -> tuple[str, ...]:
     """``verb`` is ``add``, or ``replace`` where the tool has it."""
     match obj:
         case Link():
-            made = _joined("ip", "link", "add", obj.name, *_settings(obj), *_kind(obj.kind))
+            made = shell_words("ip", "link", "add", obj.name, *_settings(obj), *_kind(obj.kind))
             return (made, *_alias(obj), *_hairpin(obj), *_promiscuous(obj))
         case Address():
-            return (_joined("ip", "address", verb, *_address(obj)),)
+            return (shell_words("ip", "address", verb, *_address(obj)),)
         case Route():
-            return (_joined("ip", "route", verb, *_route(obj)),)
+            return (shell_words("ip", "route", verb, *_route(obj)),)
         case Neighbor():
-            return (_joined("ip", "neighbour", verb, *_neighbor(obj)),)
+            return (shell_words("ip", "neighbour", verb, *_neighbor(obj)),)
         case FdbEntry():
             several = verb == "add" and not obj.is_unicast
-            return (_joined("bridge", "fdb", "append" if several else verb, *_fdb_entry(obj)),)
+            return (shell_words("bridge", "fdb", "append" if several else verb, *_fdb_entry(obj)),)
         case Sysctl():
             return (f"echo {shlex.quote(obj.value or '')} > {shlex.quote(f'/proc/sys/{obj.path}')}",)
-        case NftTable():
-            return ("nft -f - <<'EOF'", *nft.replace_table(obj).splitlines(), "EOF")
-        case ChainAccept():
-            return _accept(obj)
-        case NftElement():
-            return (_joined("nft", f"add {nft.format_element(obj)}"),)
+        case NftTable() | IptablesRules() | ChainAccept() | NftElement():
+            return rules_text.create(obj)
         case _:
             assert_never(obj)
 
 
 def _change(before: KernelObject, after: KernelObject) -> tuple[str, ...]:
-    match before, after:
-        case Link(), Link():
-            return _link_changes(before, after)
-        case ChainAccept(), ChainAccept():
-            return (*_delete(before), *_create(after, "add"))
-        case _:
-            return _create(after, "replace")
+    if isinstance(before, Link) and isinstance(after, Link):
+        return _link_changes(before, after)
+    if isinstance(before, FilterObject) and isinstance(after, FilterObject):
+        return rules_text.change(before, after)
+    return _create(after, "replace")
 
 
 def _link_changes(before: Link, after: Link) -> tuple[str, ...]:
@@ -137,9 +130,9 @@ def _link_changes(before: Link, after: Link) -> tuple[str, ...]:
         words += ("promisc", "on" if after.promiscuous else "off")
     if after.up is not None and after.up != before.up:
         words.append("up" if after.up else "down")
-    lines = [_joined("ip", "link", "set", "dev", after.name, *words)] if words else []
+    lines = [shell_words("ip", "link", "set", "dev", after.name, *words)] if words else []
     if after.kind != before.kind and isinstance(after.kind, VxlanKind):
-        lines.append(_joined("ip", "link", "set", "dev", after.name, *_kind(after.kind)))
+        lines.append(shell_words("ip", "link", "set", "dev", after.name, *_kind(after.kind)))
     if after.hairpin is not None and after.hairpin != before.hairpin:
         lines.append(_bridge_port(after))
     return tuple(lines)
@@ -148,28 +141,24 @@ def _link_changes(before: Link, after: Link) -> tuple[str, ...]:
 def _delete(obj: KernelObject) -> tuple[str, ...]:
     match obj:
         case Link():
-            return (_joined("ip", "link", "delete", obj.name),)
+            return (shell_words("ip", "link", "delete", obj.name),)
         case Address():
-            return (_joined("ip", "address", "delete", str(obj.interface), "dev", obj.device),)
+            return (shell_words("ip", "address", "delete", str(obj.interface), "dev", obj.device),)
         case Route():
-            return (_joined("ip", "route", "delete", *_route(obj)),)
+            return (shell_words("ip", "route", "delete", *_route(obj)),)
         case Neighbor():
             return (
-                _joined(
+                shell_words(
                     "ip", "neighbour", "delete", *(("proxy",) if obj.proxy else ()), str(obj.ip), "dev", obj.device
                 ),
             )
         case FdbEntry():
             target = ("dst", str(obj.dst)) if obj.dst is not None else ()
-            return (_joined("bridge", "fdb", "delete", obj.mac, "dev", obj.device, *target, "self"),)
+            return (shell_words("bridge", "fdb", "delete", obj.mac, "dev", obj.device, *target, "self"),)
         case Sysctl():
             return ()  # a sysctl has no absence
-        case NftTable():
-            return (_joined("nft", "delete", "table", obj.family, obj.name),)
-        case ChainAccept():
-            return _delete_accept(obj)
-        case NftElement():
-            return (_joined("nft", f"delete {nft.format_element(obj)}"),)
+        case NftTable() | IptablesRules() | ChainAccept() | NftElement():
+            return rules_text.delete(obj)
         case _:
             assert_never(obj)
 
@@ -222,7 +211,7 @@ def _peer(kind: VethKind) -> tuple[str, ...]:
 
 def _alias(link: Link) -> tuple[str, ...]:
     """A command of its own: the kernel passes over an alias when it makes a device."""
-    return (_joined("ip", "link", "set", "dev", link.name, "alias", link.alias),) if link.alias else ()
+    return (shell_words("ip", "link", "set", "dev", link.name, "alias", link.alias),) if link.alias else ()
 
 
 def _hairpin(link: Link) -> tuple[str, ...]:
@@ -230,11 +219,11 @@ def _hairpin(link: Link) -> tuple[str, ...]:
 
 
 def _promiscuous(link: Link) -> tuple[str, ...]:
-    return (_joined("ip", "link", "set", "dev", link.name, "promisc", "on"),) if link.promiscuous else ()
+    return (shell_words("ip", "link", "set", "dev", link.name, "promisc", "on"),) if link.promiscuous else ()
 
 
 def _bridge_port(link: Link) -> str:
-    return _joined("bridge", "link", "set", "dev", link.name, "hairpin", "on" if link.hairpin else "off")
+    return shell_words("bridge", "link", "set", "dev", link.name, "hairpin", "on" if link.hairpin else "off")
 
 
 def _address(address: Address) -> tuple[str, ...]:
@@ -283,32 +272,3 @@ def _fdb_entry(entry: FdbEntry) -> tuple[str, ...]:
     if entry.vni is not None:
         words += ("vni", str(entry.vni))
     return (*words, "self", "permanent" if entry.permanent else "dynamic")
-
-
-def _accept(accept: ChainAccept) -> tuple[str, ...]:
-    if accept.engine == nft.LEGACY:
-        return tuple(_legacy("-A", way, network) for network in map(str, accept.networks) for way in ("-s", "-d"))
-    return tuple(_joined("nft", " ".join(("add rule", *_chain(accept), rule))) for rule in nft.accept_rules(accept))
-
-
-def _delete_accept(accept: ChainAccept) -> tuple[str, ...]:
-    """A foreign chain's rules are deleted by handle, which only a look at the chain tells."""
-    if accept.engine == nft.LEGACY:
-        return tuple(_legacy("-D", way, network) for network in map(str, accept.networks) for way in ("-s", "-d"))
-    chain = _joined(*_chain(accept))
-    pick = f"sed -n 's/.*comment \"{nft.FORWARD_MARK}\" # handle //p'"
-    return (f"nft -a list chain {chain} | {pick} | xargs -rn1 nft delete rule {chain} handle",)
-
-
-def _legacy(verb: str, way: str, network: str) -> str:
-    comment = ("-m", "comment", "--comment", nft.FORWARD_MARK)
-    return _joined(nft.LEGACY, "-w", verb, "FORWARD", way, network, *comment, "-j", "ACCEPT")
-
-
-def _chain(accept: ChainAccept) -> tuple[str, str, str]:
-    return accept.family, accept.table, accept.chain
-
-
-def _joined(*words: str) -> str:
-    """The words as one shell command; control characters never reach a terminal raw."""
-    return " ".join(shlex.quote(word if word.isprintable() else ascii(word)[1:-1]) for word in words if word)

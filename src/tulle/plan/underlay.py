@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from tulle.errors import ConfigError
-from tulle.model.network import DroppingChain, Host, IPAddress, IPNetwork, Underlay
+from tulle.model.network import DroppingChain, Host, IPAddress, IPNetwork, PacketFilters, Underlay
 from tulle.model.objects import Address, Link, Route, Sysctl, SysctlKey
 from tulle.model.state import KernelState
 from tulle.plan.ways import way_to
@@ -90,12 +90,14 @@ def host_facts(
     own_devices: frozenset[str],
     own_subnets: tuple[IPNetwork, ...],
     chains: tuple[DroppingChain, ...],
+    filters: PacketFilters,
 ) -> Host:
     """What decisions depend on, read from a whole state.  Raises ConfigError when no underlay fits."""
     return Host(
         underlay=choose_underlay(observed, wish),
         connected=connected_prefixes(observed, own_devices, own_subnets),
         dropping_chains=chains,
+        filters=filters,
         ipv6=all(found.value is not None for key in HOST_SYSCTLS if isinstance(found := observed.get(key), Sysctl)),
     )
 

@@ -18,8 +18,7 @@ from tulle.model.objects import ChainAccept, ChainAcceptKey, NftElement, NftTabl
 FORWARD_MARK: Final = "tulle forward"
 """The comment of our accepts in foreign chains."""
 NFT: Final = "nft"
-LEGACY: Final = "iptables-legacy"
-"""The two engines of ``DroppingChain.engine``.  Chains of iptables-nft are nft's: either tool reads the other's."""
+"""The engine of native tables, and of ``DroppingChain`` for iptables-nft's too: either tool reads the other's."""
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,127}")
 _NUMBER: Final = re.compile(r"0x[0-9a-f]{1,32}")
@@ -47,6 +46,11 @@ def decode_base_chains(output: bytes) -> tuple[BaseChain, ...]:
         for chain in _objects(output, "chain")
         if "hook" in chain
     )
+
+
+def chain_names(output: bytes) -> frozenset[tuple[str, str]]:
+    """``nft -j list chains``: family and name of every chain.  Raises DecodeError."""
+    return frozenset((_text(chain, "family"), _text(chain, "name")) for chain in _objects(output, "chain"))
 
 
 def foreign_forward_chains(chains: tuple[BaseChain, ...]) -> tuple[BaseChain, ...]:

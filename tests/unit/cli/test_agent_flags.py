@@ -102,9 +102,9 @@ def test_metrics_are_served_where_a_flag_says(text: str, expected: object) -> No
 
 def test_what_has_no_effect_is_said_once_to_who_asks(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        explain_ignored(parsed(["-iptables-resync=5", "-kube-api-url=x"]), {"FLANNELD_VMODULE": "a=1"})
+        explain_ignored(parsed(["-logtostderr=true", "-kube-api-url=x"]), {"FLANNELD_VMODULE": "a=1"})
     names = [record.getMessage().split(":")[0] for record in caplog.records]
-    assert sorted(names) == ["--iptables-resync", "--kube-api-url", "--vmodule"]
+    assert sorted(names) == ["--kube-api-url", "--logtostderr", "--vmodule"]
 
 
 @pytest.mark.parametrize(
