@@ -40,6 +40,8 @@ is_there() {
     case $1 in
         python-venv) python_with_venv >/dev/null ;;
         static-libc) [ -n "$(find /usr/lib* -name libc.a 2>/dev/null | head -n 1)" ] ;;
+        chromium-chinese) [ -e /usr/lib/chromium/locales/zh-CN.pak ] ;;
+        chinese-font) [ -n "$(find /usr/share/fonts -iname 'wqy*' -o -iname '*cjk*' 2>/dev/null | head -n 1)" ] ;;
         ca-certificates) [ -e /etc/ssl/certs/ca-certificates.crt ] ;;
         *) have "$1" ;;
     esac

@@ -1,25 +1,18 @@
-"""The real peer: flannel's daemon in a namespace, where its binary is installed.
-
-It is looked for as ``$TULLE_FLANNELD``, else as ``flanneld`` or ``flannel`` on the path.
-"""
+"""The real peer: flannel's daemon in a namespace.  ``$TULLE_FLANNELD`` names another one than the pinned."""
 
 import os
-import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.kit.agents import until
 from tests.kit.enter import enter
+from tests.kit.peers import needs_peers, peer
 from tests.kit.topology import Net
 
-BINARY = os.environ.get("TULLE_FLANNELD") or shutil.which("flanneld") or shutil.which("flannel")
-NEEDS_FLANNELD = pytest.mark.skipif(
-    BINARY is None, reason="flanneld is not installed (go install github.com/flannel-io/flannel@v0.26.7)"
-)
+BINARY = os.environ.get("TULLE_FLANNELD") or peer("flanneld")
+NEEDS_FLANNELD = needs_peers() if BINARY else needs_peers("flanneld")
 
 
 @dataclass

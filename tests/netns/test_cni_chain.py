@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.peers import PLACES, needs_peers, peer
 from tests.kit.plugin import PluginNode, plugin_node
 from tests.kit.shims import BINARY, NO_BINARY
 from tulle.cli.main import main
 from tulle.kernel import netns
 
-PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/opt/cni/bin", "/usr/lib/cni"))
-CNITOOL = shutil.which("cnitool", path=PLACES)
+CNITOOL = peer("cnitool")
 
 pytestmark = [
     pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT)),
     pytest.mark.skipif(NO_BINARY is not None, reason=str(NO_BINARY)),
-    pytest.mark.skipif(CNITOOL is None, reason="cnitool is not installed"),
+    needs_peers("cnitool"),
 ]
 
 CHAINS: dict[str, dict[str, Any]] = {
@@ -106,7 +106,7 @@ def test_libcnis_client_uses_what_was_installed(node: PluginNode, tmp_path: Path
 @pytest.mark.parametrize("follower", CHAINS)
 def test_a_chain_attaches_checks_and_detaches(node: PluginNode, tmp_path: Path, follower: str) -> None:
     for program in (follower, NEEDS.get(follower, "sh")):
-        if shutil.which(program, path=PLACES) is None:
+        if peer(program) is None:
             pytest.skip(f"{program} is not installed")
     if follower == "bandwidth":
         try:
