@@ -27,6 +27,7 @@ from tests.kit.enter import enter
 from tests.kit.shims import COMMANDS, NO_BINARY, Done, Shim
 from tulle.agent.control import ControlServer
 from tulle.cni.attach import PodNetwork
+from tulle.cni.server import CniServer
 from tulle.cni.service import serving
 from tulle.kernel import netns
 from tulle.wire.subnet_env import SubnetEnv, format_subnet_env
@@ -43,6 +44,8 @@ class PluginNode:
     netns: Path
     root: Path
     network: PodNetwork | None = NETWORK
+    path: str | None = None
+    """CNI_PATH; None: the usual folder."""
     shim: str = "python" if NO_BINARY else "c"
     pods: list[str] = field(default_factory=list[str])
     pid: int | None = None
@@ -107,6 +110,7 @@ class PluginNode:
             "CNI_CONTAINERID": pod,
             "CNI_NETNS": f"/run/netns/{pod}" if path is None else path,
             "CNI_IFNAME": ifname,
+            **({} if self.path is None else {"CNI_PATH": self.path}),
         }
         return netns.run_in(self.netns, lambda: shim.execute(environment, stdin=json.dumps({**CONF, **conf}).encode()))
 
@@ -147,6 +151,20 @@ class PluginNode:
         name = self.netns.name if pod is None else pod
         return subprocess.run([*enter(name), "ip", *words.split()], check=True, capture_output=True, text=True).stdout
 
+    def bridge(self, words: str) -> str:
+        """``bridge`` in the node."""
+        command = [*enter(self.netns.name), "bridge", *words.split()]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def nft(self, words: str, given: str = "") -> str:
+        """``nft`` in the node; what a table that is not there prints is nothing."""
+        command = [*enter(self.netns.name), "nft", *words.split()]
+        return subprocess.run(command, check=False, input=given, capture_output=True, text=True).stdout
+
+    def nft_settles(self, reached: Callable[[str], bool]) -> None:
+        """Wait until the guard's table is as it should be."""
+        self.wait_until(lambda: reached(self.nft("list table bridge tulle")), "the guard's table")
+
     def is_clean(self) -> bool:
         """No address, no record, no pair."""
         return not self.addresses and not self.records and not self.devices
@@ -175,9 +193,16 @@ def plugin_node(root: Path) -> Generator[PluginNode]:
 
 async def _serve(root: Path, network: PodNetwork | None) -> None:
     async with serving(root, lambda: network) as plugin:
+        watch = asyncio.create_task(_follow_kernel(plugin), name="follow the kernel")
         server = ControlServer(root / "run/tulle/agent.sock", plugin.handle, {})
         await server.start()
         try:
             await asyncio.Event().wait()
         finally:
+            watch.cancel()
             await server.close()
+
+
+async def _follow_kernel(plugin: CniServer) -> None:
+    async for scope in plugin.site.kernel.changes():
+        plugin.kernel_changed(scope)

@@ -16,6 +16,7 @@ from tulle.agent.node import Node
 from tulle.agent.notify import Herald
 from tulle.agent.options import AgentOptions
 from tulle.agent.start import Rim, jittered, take_place
+from tulle.cni.server import CniServer
 from tulle.cni.service import serving
 from tulle.errors import StoreUnavailable
 from tulle.kernel.linux import LinuxKernel
@@ -39,7 +40,7 @@ async def run_agent(options: AgentOptions) -> None:
         precedence = Precedence()
         kernel = LinuxKernel.open(precedence=precedence)
         stack.callback(kernel.close)
-        await stack.enter_async_context(_control_server(options, desk, precedence))
+        cni = await stack.enter_async_context(_control_server(options, desk, precedence))
         await stack.enter_async_context(endpoints(options, desk))
         store = open_store(options.store_url, clock, options.etcd)
         stack.push_async_callback(store.close)
@@ -50,6 +51,7 @@ async def run_agent(options: AgentOptions) -> None:
             random=SystemRandom(),
             files=SystemFiles(),
             precedence=precedence,
+            kernel_changed=cni.kernel_changed,
         )
         herald = Herald(os.environ, os.getpid(), desk, clock)
         async with asyncio.TaskGroup() as tasks:
@@ -67,20 +69,20 @@ async def be_a_node(options: AgentOptions, rim: Rim, desk: Desk, on_place: Calla
     desk.open(node)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_follow_leases(node), name="follow leases")
-        tasks.create_task(_follow_kernel(node, changes), name="follow the kernel")
+        tasks.create_task(_follow_kernel(node, changes, rim.kernel_changed), name="follow the kernel")
         tasks.create_task(node.keeper.run(), name="keep own lease")
         tasks.create_task(node.reconciler.run(), name="reconcile")
         tasks.create_task(_take_notice(node, on_place), name="notice the place")
 
 
 @asynccontextmanager
-async def _control_server(options: AgentOptions, desk: Desk, precedence: Precedence) -> AsyncGenerator[None]:
+async def _control_server(options: AgentOptions, desk: Desk, precedence: Precedence) -> AsyncGenerator[CniServer]:
     """Questions are answered from here on; that nobody else answers them is what makes this root ours."""
     async with serving(options.paths.root, desk.pod_network) as cni:
         server = ControlServer(options.paths.socket, cni.handle, desk.verbs, precedence)
         await server.start()
         try:
-            yield
+            yield cni
         finally:
             await server.close()
 
@@ -103,6 +105,7 @@ async def _take_notice(node: Node, on_place: Callable[[], None]) -> None:
     on_place()
 
 
-async def _follow_kernel(node: Node, changes: AsyncIterator[Scope]) -> None:
+async def _follow_kernel(node: Node, changes: AsyncIterator[Scope], hears: Callable[[Scope], None]) -> None:
     async for scope in changes:
         node.reconciler.kernel_changed(scope)
+        hears(scope)

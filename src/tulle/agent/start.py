@@ -22,7 +22,7 @@ from tulle.kernel.system import settle_memory
 from tulle.kernel.turn import Precedence
 from tulle.model.lease import Lease
 from tulle.model.network import Host, NetworkConfig, Vxlan
-from tulle.model.state import KernelState
+from tulle.model.state import KernelState, Scope
 from tulle.plan.desired import check_public, check_room, tunnels
 from tulle.plan.intent import Intent
 from tulle.plan.underlay import UnderlayWish, connected_prefixes
@@ -49,6 +49,8 @@ class Rim:
     """Who is served while there is long work goes first."""
     settle: Callable[[], None] = settle_memory
     """Called after each pass: the moment for what nobody should have to wait for."""
+    kernel_changed: Callable[[Scope], None] = lambda _: None
+    """Who else wants to know what others change in the kernel."""
 
 
 async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:

@@ -5,18 +5,22 @@ Written down before made, undone when it fails: after a crash at any point a DEL
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface
 
-from tulle.cni.attach import Attachment, PodNetwork, attachment, host_device
+from tulle.cni.attach import Attachment, PodNetwork, attachment, host_device, pod_mac
 from tulle.cni.collect import reclaim
 from tulle.cni.delete import release, take_away
 from tulle.cni.ipam import Interfaces
+from tulle.cni.other_ipam import Obtained, obtain
 from tulle.cni.records import Record
 from tulle.cni.site import Look, Site, converge
+from tulle.kernel.port import Kernel
 from tulle.model.change import Delete, Plan
 from tulle.model.objects import Address, Link
+from tulle.model.state import Scope
 from tulle.wire.cni import Invocation
-from tulle.wire.cni_error import ALREADY_ATTACHED, TRY_AGAIN, UNSUPPORTED_FIELD, CniError
+from tulle.wire.cni_error import ALREADY_ATTACHED, KERNEL_REFUSED, TRY_AGAIN, UNSUPPORTED_FIELD, CniError
 from tulle.wire.cni_result import encode_result
 
 
@@ -32,18 +36,32 @@ async def add(site: Site, call: Invocation) -> bytes:
             UNSUPPORTED_FIELD, "ipMasq", "has the value true, and the agent does not: start it with --ip-masq"
         )
     with site.pod(call) as pod:
-        async with site.planning:
-            await reclaim(site, call.conf.name)
-            look = await site.look(call, network)
-            if look.device is not None:
-                raise CniError(ALREADY_ATTACHED, f"{call.container_id} {call.ifname}", "is attached already")
-            wanted = attachment(call, network, _allocate(site, call, network, look.bridge), look.bridge)
-            async with _undone_if_it_fails(site, call):
-                if call.conf.force_address:
-                    await _remove_other_addresses(site, wanted, look)
-                await converge(site.kernel, wanted.host, look.observed)
+        if call.delegate is None:
+            return await _attach(site, call, network, pod, None)
+        obtained = await obtain(site, call, call.delegate)
         async with _undone_if_it_fails(site, call):
-            await converge(pod, wanted.pod, wanted.newborn)
+            return await _attach(site, call, network, pod, obtained)
+
+
+async def _attach(site: Site, call: Invocation, network: PodNetwork, pod: Kernel, obtained: Obtained | None) -> bytes:
+    """``obtained``: the addresses of another plugin; None: our own."""
+    async with site.planning:
+        await reclaim(site, call.conf.name)
+        look = await site.look(call, network)
+        if look.device is not None:
+            raise CniError(ALREADY_ATTACHED, f"{call.container_id} {call.ifname}", "is attached already")
+        if obtained is None:
+            wanted = attachment(call, network, _allocate(site, call, network, look.bridge), look.bridge)
+        else:
+            wanted = attachment(obtained.call, network, obtained.addresses, look.bridge, obtained.gateways)
+            look = replace(look, observed=await site.kernel.observe(Scope.of(wanted.host.objects)))
+        async with _undone_if_it_fails(site, call):
+            await _guard(site, call, look.bridge)
+            if call.conf.force_address:
+                await _remove_other_addresses(site, wanted, look)
+            await converge(site.kernel, wanted.host, look.observed)
+    async with _undone_if_it_fails(site, call):
+        await converge(pod, wanted.pod, wanted.newborn)
     return encode_result(call.conf.cni_version, wanted.attached, call.previous)
 
 
@@ -54,6 +72,16 @@ async def _undone_if_it_fails(site: Site, call: Invocation) -> AsyncGenerator[No
     except BaseException:
         await take_away(site, call.conf.name, call.owner)
         raise
+
+
+async def _guard(site: Site, call: Invocation, bridge: Link) -> None:
+    """Before anything can come out of the pod."""
+    record = site.records(call.conf.name).get(call.owner)
+    if record is None or not record.guard:
+        return
+    await site.guard.admit(record, bridge.mac)
+    if site.guard.trouble and call.conf.guard_needed:
+        raise CniError(KERNEL_REFUSED, "macspoofchk", site.guard.trouble)
 
 
 async def _remove_other_addresses(site: Site, wanted: Attachment, look: Look) -> None:
@@ -82,6 +110,8 @@ def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -
                 device=host_device(*call.owner),
                 bridge=bridge.name,
                 addresses=tuple(map(str, addresses)),
+                mac=pod_mac(call, addresses),
+                guard=call.conf.guard,
             )
         )
 

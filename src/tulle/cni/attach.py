@@ -4,9 +4,11 @@ The pair's inner end is made directly in the pod; the bridge is shared by all po
 is adopted when it is there.  Steps 1, 2, 7 and 8 of the packet walk run over what is made here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
+from types import MappingProxyType
 from typing import Final
 
 from tulle.model.network import IPAddress, IPNetwork, MacAddress
@@ -67,14 +69,23 @@ class Attachment:
 
 
 def attachment(
-    call: Invocation, network: PodNetwork, addresses: tuple[IPv4Interface | IPv6Interface, ...], bridge: Link
+    call: Invocation,
+    network: PodNetwork,
+    addresses: tuple[IPv4Interface | IPv6Interface, ...],
+    bridge: Link,
+    gateways: Mapping[IPAddress, IPAddress] = MappingProxyType({}),
 ) -> Attachment:
-    """What ADD makes.  ``bridge`` is the node's, as ``adopted`` or ``new_bridge`` give it."""
+    """What ADD makes.  ``bridge`` is the node's, as ``adopted`` or ``new_bridge`` give it.
+
+    ``gateways``: those of single addresses, where they are not the first of their subnet.
+    """
     conf = call.conf
     bridge = replace(bridge, promiscuous=True) if conf.promiscuous else bridge
     mtu = conf.mtu or network.mtu
-    results = tuple(ResultAddress(address=ip, gateway=gateway_of(ip.network)) for ip in addresses)
-    mac = conf.wishes.mac or mac_of(addresses[0].ip)
+    results = tuple(
+        ResultAddress(address=ip, gateway=gateways.get(ip.ip) or gateway_of(ip.network)) for ip in addresses
+    )
+    mac = pod_mac(call, addresses)
     pair = Link(
         name=host_device(*call.owner),
         kind=VethKind(peer=call.ifname, peer_netns=call.netns, peer_mtu=mtu, peer_mac=mac),
@@ -87,7 +98,7 @@ def attachment(
     routes = tuple(_routes(call, network, results))
     pod = Link(name=call.ifname, kind=VethKind(), mtu=mtu, mac=mac)
     return Attachment(
-        host=KernelState.of(_host_objects(bridge, pair, results)),
+        host=KernelState.of(_host_objects(bridge, pair, results if conf.gateway else ())),
         pod=KernelState.of(_pod_objects(pod, results, routes)),
         newborn=KernelState.of([replace(link, up=False) for link in (LOOPBACK, pod)]),
         attached=Attached(
@@ -124,6 +135,11 @@ def alias_of(container_id: str) -> str:
 def gateway_of(subnet: IPv4Network | IPv6Network) -> IPAddress:
     """The bridge's address: the subnet's base + 1, as flannel's ``subnet.env`` says it."""
     return subnet[1]
+
+
+def pod_mac(call: Invocation, addresses: tuple[IPv4Interface | IPv6Interface, ...]) -> MacAddress:
+    """The MAC of the pod's end: the wanted one, else its first address's."""
+    return call.conf.wishes.mac or mac_of(addresses[0].ip)
 
 
 def mac_of(ip: IPAddress) -> MacAddress:

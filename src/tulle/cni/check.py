@@ -8,6 +8,7 @@ from dataclasses import replace
 from ipaddress import ip_interface
 
 from tulle.cni.attach import Attachment, PodNetwork, attachment
+from tulle.cni.other_ipam import recorded
 from tulle.cni.site import Site, plan_towards
 from tulle.errors import TulleError
 from tulle.kernel.port import Kernel
@@ -17,7 +18,7 @@ from tulle.model.state import Scope
 from tulle.plan.text import format_object
 from tulle.wire.cni import Invocation
 from tulle.wire.cni_conf import parse_mac
-from tulle.wire.cni_error import NOT_AS_ATTACHED, TRY_AGAIN, CniError
+from tulle.wire.cni_error import NOT_AS_ATTACHED, TRY_AGAIN, CniError, encode_answer
 
 
 async def check(site: Site, call: Invocation) -> bytes:
@@ -27,8 +28,14 @@ async def check(site: Site, call: Invocation) -> bytes:
         raise CniError(TRY_AGAIN, "no lease yet", "the agent waits for its store")
     with site.pod(call) as pod:
         look = await site.look(_as_recorded(site, call), network)
-        wanted = _wanted(site, call, network, look.bridge)
-        await _compare(call, site.kernel, plan_towards(wanted.host, look.observed))
+        observed = look.observed
+        if call.delegate is None:
+            wanted = _wanted(site, call, network, look.bridge)
+        else:
+            await site.ask(call.delegate, "CHECK")
+            wanted = _wanted_of_others(call, call.delegate.type, network, look.bridge)
+            observed = await site.kernel.observe(Scope.of(wanted.host.objects))
+        await _compare(call, site.kernel, plan_towards(wanted.host, observed))
         inside = await pod.observe(Scope.of(wanted.pod.objects))
         await _compare(call, pod, plan_towards(wanted.pod, inside))
     return b""
@@ -45,6 +52,13 @@ def _wanted(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -> 
     if not set(addresses) <= call.previous.addresses():
         raise _differs(call, f"its result names other addresses than {', '.join(map(str, held))}")
     return attachment(_as_tuned(call), network, addresses, bridge)
+
+
+def _wanted_of_others(call: Invocation, kind: str, network: PodNetwork, bridge: Link) -> Attachment:
+    """What ADD made, from the result of the chain: the addresses are another plugin's."""
+    assert call.previous is not None, "the decoder asks for it"
+    made = recorded(_as_tuned(call), kind, encode_answer(call.previous.body))
+    return attachment(made.call, network, made.addresses, bridge, made.gateways)
 
 
 def _as_recorded(site: Site, call: Invocation) -> Invocation:

@@ -38,6 +38,11 @@ async def collect(site: Site, call: Invocation) -> bytes:
         attached = {record.owner for record in site.records(network).all()}
         doomed |= (site.addresses(network).owners().keys() | attached) - valid
     failed = await _take_all_away(site, network, doomed)
+    if call.delegate is not None:
+        try:
+            await site.ask(call.delegate, "GC")
+        except CniError as error:
+            failed.append(str(error))
     if failed:
         raise CniError(KERNEL_REFUSED, "not everything could be removed", "; ".join(failed))
     return b""
@@ -53,6 +58,8 @@ async def restore(site: Site, network: str) -> None:
     """Write again what living attachments have and the files of their addresses no longer say."""
     held = site.addresses(network).owners()
     for record in list(site.records(network).all()):
+        if record.ipam is not None:
+            continue
         missing = set(record.ips) - set(held.get(record.owner, ()))
         if missing and await _is_alive(site, record):
             taken = site.addresses(network).restore(record.owner, sorted(missing, key=str))

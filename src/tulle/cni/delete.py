@@ -6,6 +6,7 @@ and what a crash leaves is found by the next DEL, or by the agent's own collecti
 
 from tulle.cni.attach import alias_of, host_device, host_mac
 from tulle.cni.ipam import Owner
+from tulle.cni.other_ipam import give_back
 from tulle.cni.site import Site
 from tulle.errors import KernelError
 from tulle.model.change import Delete, Plan
@@ -18,16 +19,27 @@ from tulle.wire.cni_error import CniError
 
 async def delete(site: Site, call: Invocation) -> bytes:
     """Detach a pod.  Raises KernelError; OSError: the disk keeps what should go."""
-    was_ours = await _remove_pair(site, call.owner)
+    was_ours = await _remove_pair(site, call.conf.name, call.owner)
     if not was_ours and site.records(call.conf.name).get(call.owner) is None:
         await _remove_inner_end(site, call, site.addresses(call.conf.name).of(call.owner))
-    release(site, call.conf.name, call.owner)
+    record = site.records(call.conf.name).get(call.owner)
+    if record is None and call.delegate is not None:
+        await site.ask(call.delegate, "DEL")
+    await give_up(site, call.conf.name, call.owner)
     return b""
 
 
 async def take_away(site: Site, network: str, owner: Owner) -> None:
     """Remove the pair of ``owner`` and give its addresses back.  Raises KernelError, OSError."""
-    await _remove_pair(site, owner)
+    await _remove_pair(site, network, owner)
+    await give_up(site, network, owner)
+
+
+async def give_up(site: Site, network: str, owner: Owner) -> None:
+    """Give back the addresses of ``owner``, whoever gave them.  Raises CniError (another plugin's), OSError."""
+    record = site.records(network).get(owner)
+    if record is not None and record.ipam is not None:
+        await give_back(site, record)
     release(site, network, owner)
 
 
@@ -37,9 +49,13 @@ def release(site: Site, network: str, owner: Owner) -> None:
     site.records(network).remove(owner)
 
 
-async def _remove_pair(site: Site, owner: Owner) -> bool:
-    """Was there a pair of ours?"""
-    return await site.removal.remove(host_device(*owner), alias_of(owner[0]), host_mac(*owner))
+async def _remove_pair(site: Site, network: str, owner: Owner) -> bool:
+    """Was there a pair of ours?  Its guard goes after it, so that nothing of it is let pass meanwhile."""
+    was_ours = await site.removal.remove(host_device(*owner), alias_of(owner[0]), host_mac(*owner))
+    record = site.records(network).get(owner)
+    if record is not None and record.guard:
+        await site.guard.forget(record)
+    return was_ours
 
 
 async def _remove_inner_end(site: Site, call: Invocation, addresses: tuple[IPAddress, ...]) -> None:

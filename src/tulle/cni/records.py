@@ -16,6 +16,7 @@ import msgspec
 from tulle.cni.files import Folder
 from tulle.cni.ipam import Owner
 from tulle.model.network import IPAddress
+from tulle.wire.cni_ipam import Delegate
 
 SUFFIX: Final = ".json"
 
@@ -24,7 +25,9 @@ SUFFIX: Final = ".json"
 class Record:
     """One attachment.  ``device`` is the pair's end on the node; ``boot_id`` says which boot it lives in.
 
-    ``addresses`` have their prefix length, as text.
+    ``addresses`` have their prefix length, as text.  ``mac`` is the pod's, "" when a version before wrote the record;
+    ``guard``: what comes out of the pod is checked; ``ipam``: who gave the addresses, None when tulle did.  Until that
+    plugin has answered there are none.
     """
 
     network: str
@@ -35,6 +38,9 @@ class Record:
     device: str
     bridge: str
     addresses: tuple[str, ...]
+    mac: str = ""
+    guard: bool = False
+    ipam: Delegate | None = None
 
     @property
     def owner(self) -> Owner:
@@ -85,7 +91,7 @@ def decode_record(content: bytes) -> Record | None:
     """A record; None when it was cut short or is something else."""
     try:
         record = msgspec.json.decode(content, type=Record)
-        return record if record.ips else None
+        return record if record.ips or record.ipam is not None else None
     except (msgspec.MsgspecError, ValueError):
         return None
 

@@ -16,6 +16,7 @@ from tulle.cni.delete import delete
 from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
 from tulle.errors import TulleError
+from tulle.model.state import Scope
 from tulle.wire.cni import Invocation, decode_invocation, requested_version
 from tulle.wire.cni_error import (
     INTERNAL,
@@ -33,14 +34,16 @@ log = logging.getLogger(__name__)
 Verb = Callable[[Site, Invocation], Awaitable[bytes]]
 
 
-async def status(site: Site, _: Invocation) -> bytes:
+async def status(site: Site, call: Invocation) -> bytes:
     """STATUS: can an ADD be served now?  Raises CniError (50)."""
     network = site.network()
     if network is None:
         raise CniError(NOT_AVAILABLE, "no lease yet", "the agent waits for its store")
     if network.lapsed:
         raise CniError(NOT_AVAILABLE, "the lease has run out", "the store is away: pods that run stay connected")
-    for subnet in network.subnets:
+    if call.delegate is not None:
+        await site.ask(call.delegate, "STATUS")
+    for subnet in network.subnets if call.delegate is None else ():
         if site.free(subnet) <= 0:
             raise CniError(NOT_AVAILABLE, f"subnet {subnet}", "no address is left: delete pods")
     trouble = site.trouble() or disk_trouble(site.networks)
@@ -85,6 +88,17 @@ class CniServer:
             return _refusal(environment, stdin, error)
         except Exception as error:  # noqa: BLE001  the runtime has to get an answer
             return _refusal(environment, stdin, error)
+
+    def kernel_changed(self, scope: Scope) -> None:
+        """Somebody changed something in the node's namespace."""
+        self.site.guard.kernel_changed(scope)
+
+    async def repair_guard(self) -> None:
+        """Make the guard of the pods' ports whole; a kernel that cannot be read is asked again later."""
+        try:
+            await self.site.guard.repair()
+        except (TulleError, OSError) as error:
+            log.warning("guard of pods' ports: not looked at: %s", error)
 
     async def bury(self) -> None:
         """Do the DELs that were left; those that fail again stay."""

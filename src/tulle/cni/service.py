@@ -21,6 +21,7 @@ from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
 from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.netlink_socket import NetlinkSocket
+from tulle.kernel.netns import run_in
 from tulle.kernel.packet_filter import PacketFilter
 from tulle.kernel.port import Kernel
 from tulle.kernel.system import SystemFiles
@@ -44,6 +45,7 @@ def node_server(
         network=network,
         boot_id=BOOT_ID.read_text().strip(),
         settle=settle,
+        inside=lambda run: run() if netns is None else run_in(netns, run),
     )
     places = (root / "var/lib/tulle/tombstones", root / "run/tulle/tombstones")
     return CniServer(site, Tombstones(places))
@@ -59,13 +61,16 @@ async def serving(
     server.site.trouble = lambda: durability.trouble
     SystemFiles().replace(root / "var/lib/tulle" / OFFLINE_COMMAND, offline_command(), 0o600)
     await put_in_order(server)
-    housekeeping = asyncio.create_task(_keep_house(server), name="collect addresses")
+    tasks = (
+        asyncio.create_task(_keep_house(server), name="collect addresses"),
+        asyncio.create_task(_keep_guard(server), name="guard pods' ports"),
+    )
     try:
         yield server
     finally:
-        housekeeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await housekeeping
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await server.site.removal.close()
         server.site.note_last()
         await durability.close()
@@ -84,6 +89,7 @@ async def put_in_order(server: CniServer) -> None:
         await restore(server.site, network)
         await forget_the_dead(server.site, network)
     await server.bury()
+    await server.repair_guard()
 
 
 def open_pod(descriptor: int) -> Kernel:
@@ -95,6 +101,16 @@ def open_pod(descriptor: int) -> Kernel:
     except BaseException:
         os.close(own)
         raise
+
+
+async def _keep_guard(server: CniServer) -> None:
+    """Whole again as soon as somebody changed the ruleset, and now and then all the same."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HOUSEKEEPING_PERIOD_S):
+                await server.site.guard.wake.wait()
+        server.site.guard.wake.clear()
+        await server.repair_guard()
 
 
 async def _keep_house(server: CniServer) -> None:

@@ -2,16 +2,18 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EEXIST
 from pathlib import Path
 
 from tulle.cni.attach import PodNetwork, adopted, gateway_of, host_device, host_scope, judge, new_bridge
+from tulle.cni.delegate import Inside, execute
 from tulle.cni.files import Folder, Settle, settle_now
+from tulle.cni.guard import Guard
 from tulle.cni.ipam import Addresses, Owner, Subnet, capacity, ip_of, parse_address
-from tulle.cni.records import Records
+from tulle.cni.records import Record, Records
 from tulle.cni.removal import Removal
 from tulle.errors import ConfigError
 from tulle.kernel.netns import identify, open_path
@@ -23,6 +25,7 @@ from tulle.plan.diff import diff
 from tulle.plan.text import format_object
 from tulle.wire.cni import Invocation
 from tulle.wire.cni_error import ALREADY_ATTACHED, BAD_NETNS, BRIDGE_TAKEN, OBJECT_TAKEN, CniError
+from tulle.wire.cni_ipam import Delegate
 
 USUAL_BRIDGES = ("cni0", "cbr0")
 """The names that the bridge plugin and flannel's manifests use: the first is ours too."""
@@ -46,12 +49,18 @@ class Site:
     boot_id: str
     settle: Settle = settle_now
     before: Callable[[str], None] = lambda _: None
+    inside: Inside = lambda run: run()
+    """Runs a function in the node's namespace: another plugin is executed there."""
     trouble: Callable[[], str] = str
     """Why what was written may not be on disk; "" when it is."""
     planning: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The bridge is shared: look at it and change it in one piece."""
+    guard: Guard = field(init=False)
     _addresses: dict[str, Addresses] = field(default_factory=dict[str, Addresses])
     _served: dict[Owner, asyncio.Lock] = field(default_factory=dict[Owner, asyncio.Lock])
+
+    def __post_init__(self) -> None:
+        self.guard = Guard(self.kernel, self._records_of_this_boot)
 
     # -- files -------------------------------------------------------------------------
 
@@ -65,6 +74,10 @@ class Site:
     def records(self, network: str) -> Records:
         """What was attached to one network."""
         return Records(Folder(self.state / "attachments" / network, self.settle, self.before))
+
+    def _records_of_this_boot(self) -> Iterator[Record]:
+        for network in self.known_networks():
+            yield from (record for record in self.records(network).all() if record.boot_id == self.boot_id)
 
     def known_networks(self) -> frozenset[str]:
         """Every network that has a folder here."""
@@ -87,6 +100,10 @@ class Site:
             if other != network:
                 names |= {n for n in os.listdir(self.networks / other) if parse_address(n.encode()) is not None}
         return frozenset(names)
+
+    async def ask(self, delegate: Delegate, verb: str, conf: bytes | None = None) -> bytes:
+        """What the plugin that manages the addresses answers.  Raises CniError."""
+        return await execute(delegate, verb, self.inside, conf)
 
     # -- who is served -----------------------------------------------------------------
 

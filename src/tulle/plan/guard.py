@@ -6,7 +6,7 @@ one look-up, all others take the long way.  On the long way end: another pod's o
 address, also in ARP and in neighbour advertisements, router advertisements and redirects, answers of a DHCP
 server, and whatever is neither IP nor ARP.
 
-A MAC that nobody is known to have passes: ``tuning`` gives pods such.  Docs: docs/adr/0014.
+A MAC that nobody is known to have passes: ``tuning`` gives pods such.  Docs: docs/adr/0017.
 Source: nft(8); RFC 4861 §4.4 (a neighbour advertisement's target); IEEE 802.1D §7.12.6 (the reserved MACs).
 """
 

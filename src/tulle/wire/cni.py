@@ -21,6 +21,7 @@ from tulle.wire.cni_conf import (
     parse_wanted_address,
 )
 from tulle.wire.cni_error import BAD_CONFIG, BAD_ENVIRONMENT, INCOMPATIBLE, UNDECODABLE, VERSIONS, CniError
+from tulle.wire.cni_ipam import Delegate, delegate_of
 from tulle.wire.cni_result import Result, decode_previous
 from tulle.wire.strict_json import JsonValue, decode_object
 
@@ -56,6 +57,7 @@ class Invocation:
     ifname: str
     conf: NetworkConf
     previous: Result | None = None
+    delegate: Delegate | None = None
     own_netns: bool = False
 
     @property
@@ -76,8 +78,9 @@ def decode_invocation(environment: Mapping[str, str], stdin: bytes) -> Invocatio
         return _without_attachment(command, NetworkConf(cni_version=requested_version(stdin), name=""))
     decoded, version = _decoded(command, stdin)
     conf = parse_conf(decoded, version)
+    delegate = None if conf.ipam is None else delegate_of(conf.ipam, environment, stdin)
     if command not in REQUIRED:
-        return _without_attachment(command, conf)
+        return replace(_without_attachment(command, conf), delegate=delegate)
     return Invocation(
         command=command,
         container_id=matching("CNI_CONTAINERID", environment["CNI_CONTAINERID"], NAME),
@@ -85,6 +88,7 @@ def decode_invocation(environment: Mapping[str, str], stdin: bytes) -> Invocatio
         ifname=parse_ifname(environment["CNI_IFNAME"]),
         conf=_with_args(conf, environment.get("CNI_ARGS", "")) if command == "ADD" else conf,
         previous=_previous(command, decoded, stdin),
+        delegate=delegate,
         own_netns=environment.get("CNI_NETNS_OVERRIDE", "") in _TRUE,
     )
 

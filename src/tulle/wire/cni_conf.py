@@ -20,6 +20,17 @@ IFNAME: Final = re.compile(r"[^/:\s%\x00-\x20\x7f-\U0010ffff]{1,15}")
 MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 OWN_IPAM: Final = frozenset({"", "host-local", "tulle"})
 """Types of address management that tulle is itself, in host-local's files."""
+DATA_DIR: Final = "/var/lib/cni/networks"
+REFUSED: Final[Mapping[str, tuple[tuple[JsonValue, ...], str]]] = {
+    "vlan": ((0,), "tulle makes no VLANs"),
+    "vlanTrunk": (([],), "tulle makes no VLANs"),
+    "enabledad": ((False,), "tulle's addresses are never somebody else's, and a pod would wait a second for them"),
+    "disableContainerInterface": ((False,), "a pod has its addresses on its interface"),
+    "portIsolation": ((False,), "pods of a node reach each other; use a network policy"),
+    "uplinkInterface": (("",), "what leaves the bridge is routed"),
+}
+"""Keys of the bridge plugin: the values that ask for nothing, and why any other is refused."""
+OWN_KEYS: Final = frozenset({"guard"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +52,12 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConf:
-    """The network's configuration, of the keys that tulle reads.
+    """The network's configuration, of the keys that tulle reads.  ``gateway``: the bridge has the pods' gateway.
 
     ``bridge`` None: the one that the node has; ``mtu`` None: the node's.  ``ip_masq`` asks for pods
-    that are masqueraded, which is the agent's to do.
+    that are masqueraded, which is the agent's to do.  ``guard``: what comes out of a pod has its own
+    addresses; ``guard_needed``: no pod without.  ``ipam`` None: tulle gives the addresses, else the plugin of this
+    name, whose result has the routes.
     """
 
     cni_version: str
@@ -53,9 +66,13 @@ class NetworkConf:
     mtu: int | None = None
     hairpin: bool = True
     promiscuous: bool = False
+    gateway: bool = True
     default_gateway: bool = True
     force_address: bool = False
     ip_masq: bool = False
+    guard: bool = True
+    guard_needed: bool = False
+    ipam: str | None = None
     routes: tuple[PodRoute, ...] = ()
     dns: Mapping[str, JsonValue] | None = None
     wishes: Wishes = Wishes()
@@ -65,16 +82,17 @@ class NetworkConf:
 
 def parse_conf(conf: Mapping[str, JsonValue], version: str) -> NetworkConf:
     """The decoded object as a value.  Raises CniError naming the key and the rule."""
-    _check_own_keys(conf)
+    own = _own_keys(conf)
     bridge = {**conf, **_object("delegate", conf.get("delegate"))}
     ipam = _object("ipam", bridge.get("ipam"))
-    _check_ipam(ipam)
     hairpin, promiscuous = _flag(bridge, "hairpinMode"), _flag(bridge, "promiscMode") or False
     if hairpin and promiscuous:
         raise CniError(BAD_CONFIG, "promiscMode", "cannot be set together with hairpinMode")
-    if bridge.get("vlan"):
-        raise CniError(UNSUPPORTED_FIELD, "vlan", f"has the value {bridge['vlan']!r}, and tulle makes no VLANs")
-    default_gateway = _flag(bridge, "isDefaultGateway")
+    _refuse_what_cannot_be(conf, bridge, ipam)
+    is_gateway, default_gateway = _flag(bridge, "isGateway"), _flag(bridge, "isDefaultGateway")
+    if default_gateway is None:  # flannel's has none unless it says so
+        default_gateway = "delegate" not in conf and is_gateway is not False
+    guard, checked = _flag(own, "guard"), _flag(bridge, "macspoofchk")
     return NetworkConf(
         cni_version=version,
         name=matching("name", conf.get("name"), NAME, BAD_CONFIG),
@@ -82,9 +100,13 @@ def parse_conf(conf: Mapping[str, JsonValue], version: str) -> NetworkConf:
         mtu=_mtu(bridge.get("mtu")),
         hairpin=not promiscuous if hairpin is None else hairpin,
         promiscuous=promiscuous,
-        default_gateway=True if default_gateway is None else default_gateway,
+        gateway=default_gateway or is_gateway is not False,
+        default_gateway=default_gateway,
         force_address=_flag(bridge, "forceAddress") or False,
         ip_masq=_flag(bridge, "ipMasq") or False,
+        guard=next((wish for wish in (guard, checked) if wish is not None), True),
+        guard_needed=guard is not False and checked is True,
+        ipam=_other_ipam(ipam),
         routes=_routes(ipam.get("routes")),
         dns=_object("dns", conf.get("dns")) or None,
         wishes=_wishes(conf),
@@ -127,15 +149,37 @@ def parse_wanted_address(what: str, value: JsonValue, code: int = BAD_CONFIG) ->
     return found.ip
 
 
-def _check_own_keys(conf: Mapping[str, JsonValue]) -> None:
-    for key, value in _object("tulle", conf.get("tulle")).items():
-        raise CniError(UNSUPPORTED_FIELD, f"tulle.{key}", f"unknown key with value {value!r}")
+def _refuse_what_cannot_be(
+    conf: Mapping[str, JsonValue], bridge: Mapping[str, JsonValue], ipam: Mapping[str, JsonValue]
+) -> None:
+    """Keys of the bridge plugin, of flannel's and of host-local that would not do what they say."""
+    for key, (harmless, reason) in REFUSED.items():
+        if (value := bridge.get(key.lower())) not in (None, *harmless):
+            raise CniError(UNSUPPORTED_FIELD, key, f"has the value {value!r}: {reason}")
+    kind = _object("delegate", conf.get("delegate")).get("type")
+    if kind not in {None, "bridge", "tulle"}:
+        raise CniError(UNSUPPORTED_FIELD, "delegate.type", f"has the value {kind!r}: pods are on a bridge here")
+    for key in ("dataDir", "resolvConf") if ipam.get("type", "") in OWN_IPAM else ():
+        if (value := ipam.get(key.lower())) not in {None, "", DATA_DIR}:
+            reason = f"addresses are in {DATA_DIR}" if key == "dataDir" else "say it in dns"
+            raise CniError(UNSUPPORTED_FIELD, f"ipam.{key}", f"has the value {value!r}: {reason}")
 
 
-def _check_ipam(ipam: Mapping[str, JsonValue]) -> None:
+def _own_keys(conf: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """tulle's own object, in which no key is passed over."""
+    own = _object("tulle", conf.get("tulle"))
+    for key in own.keys() - OWN_KEYS:
+        raise CniError(UNSUPPORTED_FIELD, f"tulle.{key}", f"unknown key with value {own[key]!r}")
+    return own
+
+
+def _other_ipam(ipam: Mapping[str, JsonValue]) -> str | None:
     kind = ipam.get("type", "")
-    if not isinstance(kind, str) or kind not in OWN_IPAM:
-        raise CniError(UNSUPPORTED_FIELD, "ipam.type", f"has the value {kind!r}: tulle gives the addresses itself")
+    if isinstance(kind, str) and kind in OWN_IPAM:
+        return None
+    if not isinstance(kind, str) or not NAME.fullmatch(kind):
+        raise CniError(UNSUPPORTED_FIELD, "ipam.type", f"has the value {kind!r}, which is no plugin's name")
+    return kind
 
 
 def _wishes(conf: Mapping[str, JsonValue]) -> Wishes:
@@ -157,10 +201,11 @@ def _routes(value: JsonValue) -> tuple[PodRoute, ...]:
         return ()
     if not isinstance(value, list):
         raise CniError(BAD_CONFIG, "ipam.routes", "must be a list")
-    return tuple(_route(_object("ipam.routes", entry)) for entry in value)
+    return tuple(parse_route(_object("ipam.routes", entry)) for entry in value)
 
 
-def _route(entry: Mapping[str, JsonValue]) -> PodRoute:
+def parse_route(entry: Mapping[str, JsonValue]) -> PodRoute:
+    """A route as configurations and results spell it.  Raises CniError."""
     dst, via = entry.get("dst"), entry.get("gw")
     try:
         route = PodRoute(ip_network(_text(dst)), None if via is None else ip_address(_text(via)))

@@ -29,6 +29,7 @@ ADDRESS_TAKEN: Final = 104
 ADDRESS_OUTSIDE: Final = 105
 BRIDGE_TAKEN: Final = 106
 OBJECT_TAKEN: Final = 107
+IPAM_FAILED: Final = 108
 INTERNAL: Final = 140
 
 HINTS: Final[Mapping[int, str]] = {
@@ -41,6 +42,7 @@ HINTS: Final[Mapping[int, str]] = {
     ADDRESS_OUTSIDE: "ask for an address of this node's subnet",
     BRIDGE_TAKEN: "rename that device, or set another bridge in the network configuration",
     OBJECT_TAKEN: "remove what holds it, or let another plugin of the chain make it",
+    IPAM_FAILED: "see that plugin's own words, and that it is in the runtime's plugin folder",
     INTERNAL: "see the agent's log, and report it",
 }
 

@@ -1,14 +1,17 @@
 """The plugin's words: what is refused with which code, what flannel's configurations mean, results old and new."""
 
 import json
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tulle.wire import cni_error
 from tulle.wire.cni import Invocation, decode_invocation, requested_version
 from tulle.wire.cni_conf import NetworkConf, PodRoute
 from tulle.wire.cni_error import HINTS, VERSIONS, CniError, encode_error, encode_versions
@@ -22,6 +25,7 @@ from tulle.wire.cni_result import (
     encode_result,
 )
 
+ROOT = Path(__file__).parents[3]
 CONF: Mapping[str, Any] = {"cniVersion": "1.1.0", "name": "net", "type": "tulle"}
 ENVIRONMENT = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/c1", "CNI_IFNAME": "eth0"}
 
@@ -148,8 +152,17 @@ def test_bad_input_has_the_specifications_code(stdin: bytes, code: int) -> None:
         ({"hairpinMode": True, "promiscMode": True}, 7),
         ({"delegate": []}, 7),
         ({"delegate": {"vlan": 7}}, 2),
-        ({"ipam": {"type": "dhcp"}}, 2),
+        ({"delegate": {"vlanTrunk": [{"id": 7}]}}, 2),
+        ({"delegate": {"portIsolation": True}}, 2),
+        ({"delegate": {"enabledad": True}}, 2),
+        ({"delegate": {"type": "macvlan"}}, 2),
+        ({"delegate": {"macspoofchk": "yes"}}, 7),
+        ({"tulle": {"guard": 1}}, 7),
+        ({"ipam": {"dataDir": "/elsewhere"}}, 2),
+        ({"ipam": {"type": "host-local", "resolvConf": "/etc/resolv.conf"}}, 2),
         ({"ipam": {"type": "../../bin/sh"}}, 2),
+        ({"ipam": {"type": 7}}, 2),
+        ({"ipam": {"type": "dhcp"}}, 4),
         ({"ipam": {"routes": [{"dst": "0.0.0.0/0", "gw": "fd00::1"}]}}, 7),
         ({"ipam": {"routes": [{"dst": "nowhere"}]}}, 7),
         ({"tulle": {"speed": 9}}, 2),
@@ -194,6 +207,42 @@ def test_the_delegates_keys_are_read_as_the_bridge_plugin_reads_them() -> None:
     assert (found.bridge, found.mtu, found.promiscuous, found.hairpin) == ("br7", 1400, True, False)
     assert (found.default_gateway, found.force_address, found.ip_masq) == (False, True, True)
     assert found.routes == (PodRoute(ip_network("10.0.0.0/8")),)
+
+
+@pytest.mark.parametrize(
+    ("keys", "gateway", "default"),
+    [
+        ({}, True, True),
+        ({"delegate": {}}, True, False),
+        ({"delegate": {"isDefaultGateway": True}}, True, True),
+        ({"delegate": {"isGateway": False}}, False, False),
+        ({"isGateway": False}, False, False),
+        ({"isGateway": False, "isDefaultGateway": True}, True, True),
+    ],
+    ids=str,
+)
+def test_a_default_route_is_flannels_only_where_it_is_said(keys: dict[str, Any], gateway: bool, default: bool) -> None:
+    assert (conf(**keys).gateway, conf(**keys).default_gateway) == (gateway, default)
+
+
+@pytest.mark.parametrize(
+    ("keys", "guard", "needed"),
+    [
+        ({}, True, False),
+        ({"macspoofchk": True}, True, True),
+        ({"delegate": {"macspoofchk": False}}, False, False),
+        ({"macspoofchk": True, "tulle": {"guard": False}}, False, False),
+        ({"macspoofchk": False, "tulle": {"guard": True}}, True, False),
+    ],
+    ids=str,
+)
+def test_the_guard_is_on_unless_the_network_does_without(keys: dict[str, Any], guard: bool, needed: bool) -> None:
+    assert (conf(**keys).guard, conf(**keys).guard_needed) == (guard, needed)
+
+
+@pytest.mark.parametrize("key", ["vlan", "vlanTrunk", "enabledad", "portIsolation", "disableContainerInterface"])
+def test_a_key_that_asks_for_nothing_is_let_pass(key: str) -> None:
+    assert conf(delegate={key: [] if key == "vlanTrunk" else 0 if key == "vlan" else False}) == conf(delegate={})
 
 
 def test_wishes_come_from_capabilities_then_args_then_the_environment() -> None:
@@ -328,8 +377,22 @@ def test_an_error_says_what_to_do() -> None:
     assert "details" not in json.loads(encode_error(CniError(7, "x"), "1.1.0"))
 
 
+def codes_in_the_source() -> set[int]:
+    """What the Python and the C can answer."""
+    module = {value for name, value in vars(cni_error).items() if name.isupper() and isinstance(value, int)}
+    header = (ROOT / "csrc/tulle_cni.h").read_text()
+    return module | {int(number) for number in re.findall(r"CODE_[A-Z_]+ = (\d+)", header)}
+
+
 def test_every_code_of_ours_has_a_hint() -> None:
-    assert {code for code in HINTS if code >= 100} == {*range(100, 108), 140}
+    assert {code for code in HINTS if code >= 100} == {code for code in codes_in_the_source() if code >= 100}
+    assert codes_in_the_source() <= {*range(1, 100), *range(100, 141)}
+
+
+@pytest.mark.parametrize("page", ["cni.md", "cni.zh.md"])
+def test_every_code_is_in_the_documentation_and_no_other(page: str) -> None:
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| [^|]+ \|$", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    assert sorted(map(int, rows)) == sorted(codes_in_the_source())
 
 
 def test_version_lists_what_is_supported() -> None:
