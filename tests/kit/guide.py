@@ -41,6 +41,7 @@ VARYING: Final[Mapping[str, str]] = {
     "a neighbour's age": r"\b(REACHABLE|DELAY|STALE|PROBE)\b",
     "how long a conversation is remembered": r"(?<=icmp     1 )[0-9]+",
     "when a packet was seen": r"\b[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}",
+    "the digest of the firewall's rules, which are compared themselves": r"(?<=tulle:)[0-9a-f]{16}",
     "a packet's number": r"(?<=id )[0-9]+(?=,)|(?<=id=)[0-9]+",
 }
 """What may differ between two runs of the same command, by what it is."""
