@@ -59,7 +59,7 @@ FINDINGS: Final[dict[str, tuple[str, str, str, str]]] = {
         "{node} has learnt that {size} bytes do not fit on the way to {target}",
         "{node} 已得知去往 {target} 的路上放不下 {size} 字节",
         "an ICMP error told it the path's MTU, which it keeps for some minutes (ip route flush cache forgets it)",
-        "ICMP 差错告知了路径 MTU，内核会记住几分钟（ip route flush cache 可使其忘记）",
+        "ICMP 差错告知了路径 MTU，内核会记住几分钟（ip route flush cache 清除路由缓存）",
     ),
     "narrow-link": (
         "{device} in {where} takes {mtu} bytes, this packet has {size}",
