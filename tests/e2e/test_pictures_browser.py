@@ -154,6 +154,16 @@ def test_the_keys_walk_through_every_hop_and_back(page: Page, journey: Journey, 
         assert now(page).startswith(scene.walk("reply")[0].where.en)
 
 
+@pytest.mark.parametrize("key", ["Home", "End"])
+def test_where_the_map_is_wider_than_the_screen_the_packet_stays_in_sight(page: Page, key: str, tmp_path: Path) -> None:
+    page.wish(prefers_reduced_motion="reduce")
+    page.open(drawn(tmp_path, html_of(recorded("cross-node")), "walk.html"), 360)
+    assert page.run("document.querySelector('.map').scrollWidth > document.querySelector('.map').clientWidth")
+    page.press(key)
+    seen: dict[str, float] = page.run("document.getElementById('packet').getBoundingClientRect().toJSON()")
+    assert 0 < seen["left"] < seen["right"] < 360
+
+
 def test_playing_goes_through_both_walks_and_ends_at_the_verdict(page: Page, tmp_path: Path) -> None:
     page.wish(prefers_reduced_motion="no-preference")
     page.open(drawn(tmp_path, html_of(recorded("same-node")), "walk.html"))

@@ -12,7 +12,12 @@ const speed = () => Number($("speed").value);
 const row = index => $("beat" + index);
 const english = () => root.dataset.lang === "en";
 
-function place(x, y) { packet.setAttribute("transform", `translate(${x} ${y})`); }
+function place(x, y) {
+  packet.setAttribute("transform", `translate(${x} ${y})`);
+  const room = map.parentNode;
+  if (room.scrollWidth > room.clientWidth)
+    room.scrollLeft = x * map.getBoundingClientRect().width / map.viewBox.baseVal.width - room.clientWidth / 2;
+}
 
 function glide(path, ms, done) {
   cancelAnimationFrame(frame);
