@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from tulle.render.watch import Board
+from tulle.render.watch_board import Board
 from tulle.render.watch_links import Role, WatchedLink
 from tulle.render.watch_view import NodeSample, NodeView, followed
 from tulle.wire.proc_net import IpCounters

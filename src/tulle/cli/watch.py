@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tulle.cli.grammar import Subparsers
     from tulle.cli.watch_look import Targets, Watcher
     from tulle.lab.state import LabState
-    from tulle.render.watch import Board, Look
+    from tulle.render.watch_board import Board, Look
 
 DESCRIPTION: Final = (
     "Watch nodes live: peers, what passes each device, what is repaired or dropped, leases held or refused."
@@ -128,7 +128,7 @@ def _print_picture(args: argparse.Namespace) -> "Callable[[Board, bool], None]":
 
 
 def _look(args: argparse.Namespace, columns: int, rows: int | None) -> "Look":
-    from tulle.render.watch import Look
+    from tulle.render.watch_board import Look
 
     return Look(columns=columns, rows=rows, lang=args.lang, utc_offset_s=time.localtime().tm_gmtoff)
 

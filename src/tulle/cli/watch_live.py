@@ -17,7 +17,8 @@ from tulle.cli.watch import ticks
 from tulle.cli.watch_look import Watcher
 from tulle.errors import EXIT_YES
 from tulle.render.walk_text import painted
-from tulle.render.watch import Board, Look, watch_rows
+from tulle.render.watch import watch_rows
+from tulle.render.watch_board import Board, Look
 from tulle.render.watch_keys import decode_keys, pressed
 
 ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from tulle.agent.control import ask_meanwhile
 from tulle.errors import TulleError
 from tulle.kernel.counters import read_counters
-from tulle.render.watch import Board
+from tulle.render.watch_board import Board
 from tulle.render.watch_links import watched_links
 from tulle.render.watch_view import NodeSample, NodeView, followed
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Literal, TypeAlias
 
-from tulle.render.watch import Look
+from tulle.render.watch_board import Look
 
 Key: TypeAlias = Literal["quit", "help", "pause", "next", "back", "other"]
 

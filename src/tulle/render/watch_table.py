@@ -48,11 +48,11 @@ def table(columns: Sequence[Column], rows: Sequence[Cells], columns_wide: int) -
     """The titles, then the rows, none wider than ``columns_wide``."""
     cells = [tuple(column.title for column in columns), *(row for row, _ in rows)]
     widths = [max(column.least, *(width(row[at]) for row in cells)) for at, column in enumerate(columns)]
-    shown = list(range(len(columns)))
-    while len(shown) > 1 and sum(widths[at] + GAP for at in shown) - GAP > columns_wide:
-        worst = max(columns[at].rank for at in shown)
-        shown = [at for at in shown if columns[at].rank < worst] or shown[:1]
-    widths[shown[0]] -= max(0, sum(widths[at] + GAP for at in shown) - GAP - columns_wide)
+    ranks = sorted({column.rank for column in columns})
+    while len(ranks) > 1 and _together(columns, widths, ranks[-1]) > columns_wide:
+        ranks.pop()
+    shown = [at for at, column in enumerate(columns) if column.rank <= ranks[-1]]
+    widths[shown[0]] -= max(0, _together(columns, widths, ranks[-1]) - columns_wide)
 
     def told(row: Sequence[str]) -> str:
         texts = (right(row[at], widths[at]) if columns[at].number else fit(row[at], widths[at]) for at in shown)
@@ -60,6 +60,11 @@ def table(columns: Sequence[Column], rows: Sequence[Cells], columns_wide: int) -
 
     styles: list[Style] = ["dim", *(style for _, style in rows)]
     return [line(told(row), style) for row, style in zip(cells, styles, strict=True)]
+
+
+def _together(columns: Sequence[Column], widths: Sequence[int], rank: int) -> int:
+    """How wide the columns up to ``rank`` are side by side."""
+    return sum(wide + GAP for column, wide in zip(columns, widths, strict=True) if column.rank <= rank) - GAP
 
 
 def stacked(sections: Sequence[Section], rows: int | None, more: str) -> list[Row]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.kit.watched import PEER, STATUS, a_board, a_sample, after, news, the_links
 from tulle.render.walk_text import painted, width
-from tulle.render.watch import Board, Look, watch_rows
+from tulle.render.watch import watch_rows
+from tulle.render.watch_board import Board, Look
 from tulle.render.watch_keys import decode_keys, pressed
 from tulle.render.watch_view import NodeView
 from tulle.render.watch_words import HELP, WORDS, per_second, took
