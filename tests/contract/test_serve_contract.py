@@ -329,6 +329,13 @@ def test_a_server_that_stops_lets_every_agent_go_on_and_tells_its_pages() -> Non
     assert on_a_server(ask).ran[-1] == ("lab", "resume", "node2", "--name", "lab")
 
 
+def test_an_agent_that_somebody_else_paused_stays_so_though_a_page_asks_again() -> None:
+    async def ask(served: Served) -> None:
+        assert (await served.ask("POST", "pause", {"node": "node2"}))[0] == 200
+
+    assert [words[1] for words in on_a_server(ask, LabInMemory(paused="node2")).ran] == ["pause"]
+
+
 def test_an_agent_that_was_resumed_is_left_alone_at_the_end() -> None:
     async def ask(served: Served) -> None:
         await served.ask("POST", "pause", {"node": "node2"})

@@ -1,5 +1,6 @@
 """A real lab behind the page, as root and as an ordinary user: what a page may do, and that nothing of it is left."""
 
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.labs import NEEDS_ROOT, LabCommand, a_lab, eventually
+from tests.kit.labs import NEEDS_ROOT, LabCommand, User, a_lab, eventually
 from tests.kit.ordinary import MISSING, ordinary_user
 from tests.kit.serving import Serving, served
 
@@ -37,7 +38,7 @@ def one() -> Iterator[LabCommand]:
 
 def entry_of(page: Serving, kind: str, node: str) -> str:
     """The name of the entry of this kind that may be deleted on a node."""
-    found = re.search(rf'data-node="{node}" data-object="({kind} [^"]+)"', page.view()["tables"])
+    found = re.search(rf'data-node={node} data-object="({kind} [^"]+)"', page.view()["tables"])
     assert found is not None
     return found[1]
 
@@ -116,6 +117,20 @@ def test_what_cannot_be_served_is_said_in_one_line(one: LabCommand) -> None:
     gone = one.run("serve")
     assert gone.returncode == 2
     assert gone.stderr.startswith(f"tulle: lab {one.name}: no such lab: ")
+
+
+def test_the_desktops_opener_is_given_a_file_that_only_its_user_can_read(one: LabCommand, tmp_path: Path) -> None:
+    opener, told = tmp_path / "xdg-open", tmp_path / "told"
+    opener.write_text(f'#!/bin/sh\nstat -c %a "$1" >{told}; cat "$1" >>{told}; echo "$1" >>{told}; echo end >>{told}\n')
+    opener.chmod(0o755)
+    user = User(environment={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    with served(LabCommand(one.name, user), "--open") as page:
+        eventually(lambda: told.exists() and told.read_text().endswith("end\n"))
+        mode, html, file, _ = told.read_text().splitlines()
+        assert (mode, page.url in html, page.url.split("/")[3] in file) == ("600", True, False)
+        assert Path(file).exists()
+        assert page.stop() == (0, "", "")
+        assert not Path(file).exists()
 
 
 def test_the_address_is_of_the_loopback_and_another_each_time(one: LabCommand) -> None:

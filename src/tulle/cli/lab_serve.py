@@ -120,12 +120,12 @@ async def _apart(work: Callable[[], int]) -> "Done":
 
 
 async def _until_told(lab: ServedLab, site: "Site", sock: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM, or until the lab is gone."""
+    """Serve until told to stop, also by a terminal that closes, or until the lab is gone."""
     from tulle.serve.server import LabServer
 
     serving = asyncio.ensure_future(LabServer(lab, site).serve(sock))
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, serving.cancel)
     with suppress(asyncio.CancelledError):
         await serving

@@ -9,7 +9,7 @@ from typing import Final
 from tulle.errors import DecodeError
 from tulle.render import svg_map
 from tulle.render.html_hops import walk_list
-from tulle.render.html_parts import both, button, command, in_svg, once, said, tag
+from tulle.render.html_parts import both, button, command, in_svg, once, said, tag, tools
 from tulle.render.looks import asset, behind
 from tulle.render.scene import WIDTH, Said, Scene
 from tulle.render.scene_build import scene_of
@@ -102,21 +102,10 @@ def _style() -> str:
 
 
 def _top(scene: Scene) -> str:
-    tools = [
-        tag(
-            "button",
-            tag("span", "中文", lang="en"),
-            tag("span", "English", lang="zh-CN"),
-            id="lang",
-            type="button",
-            aria_label="English / 中文",
-        ),
-        button("theme", ("theme",), Said("light or dark", "浅色或深色")),
-    ]
     return tag(
         "header",
         tag("div", tag("h1", escape(scene.title)), tag("p", said(scene.subtitle))),
-        tag("div", *tools, class_="tools"),
+        tools(),
     )
 
 

@@ -80,6 +80,19 @@ def button(id_: str, icons: tuple[str, ...], words: Said, **attributes: object) 
     )
 
 
+def tools() -> str:
+    """What every page has at its top: its language, its looks."""
+    lang = tag(
+        "button",
+        tag("span", "中文", lang="en"),
+        tag("span", "English", lang="zh-CN"),
+        id="lang",
+        type="button",
+        aria_label="English / 中文",
+    )
+    return tag("div", lang, button("theme", ("theme",), Said("light or dark", "浅色或深色")), class_="tools")
+
+
 def command(text: str) -> str:
     """A command; the page's script puts the button beside it with which the whole of it is copied."""
     return tag("span", tag("code", escape(text)), class_="cmd")

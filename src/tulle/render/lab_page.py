@@ -6,7 +6,7 @@ files of their own, so that its policy can forbid everything inline.
 
 from typing import Final
 
-from tulle.render.html_parts import both, button, icon, said, tag
+from tulle.render.html_parts import both, icon, said, tag, tools
 from tulle.render.looks import asset, behind
 from tulle.render.scene import Said
 from tulle.render.svg_parts import escape
@@ -58,16 +58,7 @@ def _top(lab: str) -> str:
         "A cluster on this machine. Everything here is real: real agents, real kernels, your own packets.",
         "本机上的一个集群。这里的一切都是真实的：真实的代理、真实的内核、你自己的数据包。",
     )
-    lang = tag(
-        "button",
-        tag("span", "中文", lang="en"),
-        tag("span", "English", lang="zh-CN"),
-        id="lang",
-        type="button",
-        aria_label="English / 中文",
-    )
-    tools = tag("div", lang, button("theme", ("theme",), Said("light or dark", "浅色或深色")), class_="tools")
-    return tag("header", tag("div", title, tag("p", said(said_of_it))), tools)
+    return tag("header", tag("div", title, tag("p", said(said_of_it))), tools())
 
 
 def _stage() -> str:

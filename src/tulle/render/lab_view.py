@@ -66,6 +66,11 @@ class LabView:
         pods = [pod.name for node in self.cluster.nodes for pod in node.pods]
         return (*pods, *(node.name for node in self.cluster.nodes))
 
+    def agent(self, name: str) -> AgentState:
+        """How the agent of the node called ``name`` is; "" when there is no such node."""
+        found = next((node for node in self.cluster.nodes if node.name == name), None)
+        return found.agent if found is not None else ""
+
     def node(self, name: str) -> NodeView | None:
         return next((node for node in self.nodes if node.name == name), None)
 

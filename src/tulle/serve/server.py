@@ -1,4 +1,4 @@
-"""The server: connections in one task group, acts one at a time, and the lab followed by all pages at once.
+"""The server: connections that end with it, acts one at a time, and the lab followed by all pages at once.
 
 The rim.  What a request may ask is ``requests``', what an act comes to is ``acts``'; here they
 meet the lab.  It serves until it is told to stop, or until the lab is gone.
@@ -15,6 +15,7 @@ from tulle.errors import TulleError
 from tulle.http_connection import HttpConnection
 from tulle.render.html import html_of
 from tulle.render.lab_page import lab_page, page_script, page_style
+from tulle.render.lab_view import LabView
 from tulle.serve.acts import command_of, journey_of, outcome_of, said_of
 from tulle.serve.answers import (
     CSS,
@@ -145,11 +146,12 @@ class LabServer:
 
     async def _done(self, act: Act) -> Answer:
         """Do it, and tell all pages what has become of the lab."""
-        command = command_of(act, await self._feed.now())
+        view = await self._feed.now()
+        command = command_of(act, view)
         if isinstance(command, Refusal):
             return error_answer(command)
+        self._remember(act, view)
         done = await self._lab.run(command)
-        self._remember(act, done)
         self._feed.look_again()
         typed = self._lab.typed(command)
         if isinstance(act, Trace):
@@ -159,9 +161,12 @@ class LabServer:
         said = said_of(act)
         return json_answer({"en": said.en, "zh": said.zh, "command": typed})
 
-    def _remember(self, act: Act, done: Done) -> None:
-        """Whose agent is to go on when we end."""
-        if isinstance(act, Pause) and done.code == 0:
+    def _remember(self, act: Act, view: LabView) -> None:
+        """Whose agent is to go on when we end, before it is paused: we may be told to end meanwhile.
+
+        Not that of an agent which somebody else has paused.
+        """
+        if isinstance(act, Pause) and view.agent(act.node) == "running":
             self._paused.add(act.node)
         elif isinstance(act, Resume):
             self._paused.discard(act.node)

@@ -102,9 +102,9 @@ def test_what_is_broken_is_in_the_picture_and_in_the_tables() -> None:
     assert "10.244.2.0/24 ✘ FDB entry" in drawn
     assert "agent paused" in drawn
     told = tables(seen)
-    assert 'class="missing"' in told
-    assert told.count('data-act="resume" data-node="node1"') == 1
-    assert told.count('data-act="pause" data-node="node2"') == 1
+    assert "<tr class=missing>" in told
+    assert told.count("data-act=resume data-node=node1>") == 1
+    assert told.count("data-act=pause data-node=node2>") == 1
 
 
 def test_a_route_that_is_missing_is_in_the_picture_though_no_table_has_it() -> None:

@@ -231,6 +231,8 @@ document.addEventListener("keydown", event => {
   if (event.key.toLowerCase() === "l") $("lang").click();
   if (event.key.toLowerCase() === "t") $("theme").click();
 });
+/* A browser has few connections to one server: a page that nobody sees holds none. */
+document.addEventListener("visibilitychange", () => { if (document.hidden) stream.close(); else follow(); });
 addEventListener("resize", () => { if (columns() !== across) follow(); });
 
 if ((navigator.language || "").toLowerCase().startsWith("zh")) language("zh");
