@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from tulle.model.network import IPAddress, IPNetwork, MacAddress
 from tulle.model.objects import (
+    RTPROT_BOOT,
     RTPROT_KERNEL,
     RTPROT_TULLE,
     Address,
@@ -24,6 +25,7 @@ from tulle.model.objects import (
     Neighbor,
     NftElement,
     NftTable,
+    ObjectKey,
     Route,
     Sysctl,
 )
@@ -38,6 +40,8 @@ class Standing(Enum):
     """Set when it differs, never deleted by a pass."""
     FOREIGN = "foreign"
     """Never touched: a conflict when it holds a key of ours, a stranger when it sits on a link of ours."""
+    UNCLAIMED = "unclaimed"
+    """Looks like flannel's, and no lease has it: as foreign, and reported wherever it is."""
     KERNEL = "kernel"
     """Made by the kernel as a consequence of something else: never touched, never reported."""
 
@@ -59,13 +63,17 @@ class NodeOwnership:
     tunnels: Mapping[str, type[LinkKind]]
     pools: tuple[tuple[IPNetwork, int], ...]
     macs: frozenset[MacAddress] = field(default_factory=frozenset[MacAddress])
+    underlay: str | None = None
+    """The device that peers' routes may take without a tunnel; None: they never do."""
+    wanted: Mapping[ObjectKey, KernelObject] = field(default_factory=dict[ObjectKey, KernelObject])
+    """What the leases ask for: how a route that flannel wrote for one of them is known."""
 
     def __call__(self, obj: KernelObject) -> Standing:
         match obj:
             case Link():
                 return self._link(obj)
             case Route():
-                return _ROUTES.get(obj.protocol, Standing.FOREIGN)
+                return self._route(obj) if obj.protocol == RTPROT_BOOT else _ROUTES.get(obj.protocol, Standing.FOREIGN)
             case Address():
                 return self._address(obj)
             case Neighbor():
@@ -90,6 +98,17 @@ class NodeOwnership:
         kind = self.tunnels.get(link.name)
         return Standing.KEPT if kind is not None and isinstance(link.kind, kind) else Standing.FOREIGN
 
+    def _route(self, route: Route) -> Standing:
+        """One that flannel may have written: ours from now on where a lease asks for it."""
+        through_tunnel = route.device in self.tunnels and route.via == route.dst.network_address
+        wanted = self.wanted.get(route.key)
+        if isinstance(wanted, Route) and not route.multipath:
+            same = (route.device, route.via) == (wanted.device, wanted.via)
+            return Standing.OURS if same or through_tunnel else Standing.FOREIGN
+        direct = route.device == self.underlay and route.via is not None and route.via not in route.dst
+        flannels = (through_tunnel or direct) and self._is_node_subnet(route.dst)
+        return Standing.UNCLAIMED if flannels else Standing.FOREIGN
+
     def _address(self, address: Address) -> Standing:
         if address.device not in self.tunnels:
             return Standing.FOREIGN
@@ -113,6 +132,14 @@ class NodeOwnership:
         if not entry.permanent:
             return Standing.KEPT if known else Standing.KERNEL  # learnt by the device
         return Standing.OURS if known else Standing.FOREIGN
+
+    def _is_node_subnet(self, dst: IPNetwork) -> bool:
+        """A subnet that a lease of this network could have."""
+        return any(
+            dst.prefixlen == subnet_len and dst.network_address in network
+            for network, subnet_len in self.pools
+            if network.version == dst.version
+        )
 
     def _is_gateway(self, ip: IPAddress) -> bool:
         """The first address of a node's subnet, which is where a lease puts its VTEP."""

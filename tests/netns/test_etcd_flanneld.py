@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import socket
 import time
@@ -79,12 +80,12 @@ class Site:
 
 
 @contextmanager
-def mixed(folder: Path, *, ipv6: bool = False) -> Generator[Site]:
+def mixed(folder: Path, *, ipv6: bool = False, config: str | None = None) -> Generator[Site]:
     with cluster(folder, nodes=2, pods=True, ipv6=ipv6) as nodes:
         nodes.net.ip("switch", f"addr add {ADDRESS}/24 dev br0")
         nodes.net.sysctl("node2", "net/ipv4/ip_forward", "1")  # flannel leaves that to the operator
         with etcd(folder, host=ADDRESS, before=enter(nodes.net.full("switch"))) as server:
-            server.put("config", DUAL if ipv6 else CONFIG)
+            server.put("config", config or (DUAL if ipv6 else CONFIG))
             for node in nodes.nodes:
                 node.store_url = server.url
                 server.put(*reservation(node.number, ipv6=ipv6))
@@ -179,6 +180,44 @@ def test_a_node_changes_from_flannel_to_tulle_and_back_under_traffic(tmp_path: P
             until(lambda: len(flow.sent) > count + 20, "the stream goes on")
             time.sleep(0.2)  # what is under way arrives
             assert flow.lost_since(started_ns) == 0
+
+
+HOST_GW = '{"Network":"10.244.0.0/16","SubnetLen":24,"EnableNFTables":false,"Backend":{"Type":"host-gw"}}'
+
+
+@pytest.mark.skipif(not shutil.which("iptables-nft"), reason="iptables-nft is not installed")
+def test_with_host_gw_and_iptables_a_node_changes_sides_and_what_no_lease_has_is_unclaimed(tmp_path: Path) -> None:
+    with mixed(tmp_path, config=HOST_GW) as site:
+        net, second = site.cluster.net, site.cluster.node(2)
+        net.sysctl("node2", "net/bridge/bridge-nf-call-iptables", "0")
+        site.tulle.start("--ip-masq")
+        site.flannel.start("--ip-masq")
+        site.meet()
+        net.ip("node2", "route add 10.244.9.0/24 via 192.168.64.19 dev eth0")
+        with stream(net.path("pod1"), net.path("pod2"), "10.244.2.2") as flow:
+            until(lambda: len(flow.received) > 20, "the stream flows")
+            started_ns = time.monotonic_ns()
+            site.flannel.stop(signal.SIGTERM)
+            second.start("--ip-masq")
+            second.converge(1)
+            assert "proto 116" in second.sh("ip", "route", "show", "10.244.1.0/24"), "adopted"
+            assert second.status()["unclaimed"] == ["route 10.244.9.0/24 via 192.168.64.19 dev eth0 proto 3"]
+            assert "FLANNEL" not in second.sh("iptables-nft-save")
+            assert second.sh("iptables-nft-save").count("tulle:") == 10
+            second.stop()
+            site.flannel.start("--ip-masq")
+            site.meet()
+            count = len(flow.sent)
+            until(lambda: len(flow.sent) > count + 20, "the stream goes on")
+            time.sleep(0.2)  # what is under way arrives
+            assert flow.lost_since(started_ns) == 0
+        site.flannel.stop(signal.SIGTERM)
+        second.start("--ip-masq")
+        second.converge(1)
+        site.tulle.stop()
+        site.server.ctl("del", "/coreos.com/network/subnets/10.244.1.0-24")
+        until(lambda: "10.244.1.0/24" not in second.sh("ip", "route"), "an adopted route goes with its lease")
+        assert "10.244.9.0/24" in second.sh("ip", "route"), "what nobody claims stays"
 
 
 def test_f09_a_flanneld_at_the_address_of_a_tulle_node_takes_its_lease_and_is_found_out(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Whose is it?  The ownership table of the design, row by row, and what a stranger might plant."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, ip_interface
 
 import pytest
 
 from tulle.model.network import MacAddress, Vni
 from tulle.model.objects import (
+    RTPROT_BOOT,
     RTPROT_KERNEL,
+    RTPROT_TULLE,
     Address,
     BridgeKind,
     FdbEntry,
@@ -103,3 +106,34 @@ def test_a_departed_peers_mac_is_recognised_by_its_neighbour() -> None:
         Neighbor(device="eth0", ip=GATEWAY, mac=ZERO_MAC),
     )
     assert JUDGE.recognised_macs(entries) == {STRANGE_MAC}
+
+
+FLANNELS = Route(dst=SUBNET, device="flannel.1", via=GATEWAY, onlink=True, protocol=RTPROT_BOOT)
+DIRECT = replace(FLANNELS, device="eth0", via=NODE, onlink=False)
+WANTED = replace(FLANNELS, protocol=RTPROT_TULLE)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "standing"),
+    [
+        pytest.param(FLANNELS, WANTED, Standing.OURS, id="flannel's for a lease"),
+        pytest.param(FLANNELS, replace(WANTED, device="eth0", via=NODE), Standing.OURS, id="through the tunnel before"),
+        pytest.param(
+            DIRECT, replace(DIRECT, protocol=RTPROT_TULLE), Standing.OURS, id="flannel's, direct, for a lease"
+        ),
+        pytest.param(replace(DIRECT, via=GATEWAY + 9), WANTED, Standing.FOREIGN, id="to another gateway"),
+        pytest.param(FLANNELS, None, Standing.UNCLAIMED, id="no lease has it"),
+        pytest.param(DIRECT, None, Standing.UNCLAIMED, id="direct, and no lease has it"),
+        pytest.param(replace(DIRECT, device="eth1"), None, Standing.FOREIGN, id="by another device"),
+        pytest.param(replace(FLANNELS, dst=IPv4Network("10.0.0.0/24")), None, Standing.FOREIGN, id="outside"),
+        pytest.param(replace(FLANNELS, dst=IPv4Network("10.244.0.0/20")), None, Standing.FOREIGN, id="another length"),
+        pytest.param(replace(FLANNELS, protocol=4), None, Standing.FOREIGN, id="somebody's static route"),
+    ],
+)
+def test_a_route_that_flannel_may_have_written(found: Route, wanted: Route | None, standing: Standing) -> None:
+    judge = replace(JUDGE, underlay="eth0", wanted={} if wanted is None else {wanted.key: wanted})
+    assert judge(found) is standing
+
+
+def test_without_plain_routes_the_underlays_routes_are_nobodys_business() -> None:
+    assert JUDGE(DIRECT) is Standing.FOREIGN

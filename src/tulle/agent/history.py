@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 from tulle.agent.report import Pass, PassReport
 from tulle.model.change import Conflict
+from tulle.model.objects import RTPROT_BOOT, KernelObject, Route
 from tulle.plan.intent import Intent
 from tulle.plan.text import format_object, format_step_briefly
 from tulle.seams import Clock
@@ -92,7 +93,7 @@ def news_of_pass(before: PassReport, after: PassReport, done: Pass) -> tuple[New
     return (
         *_listed("repaired", done.repairs, lambda outcome: format_step_briefly(outcome.step), done.took_ns),
         *_listed("conflict", [*set(after.conflicts) - set(before.conflicts)], _conflict),
-        *_listed("foreign", [*set(after.strangers) - set(before.strangers)], format_object),
+        *_listed("foreign", [*set(after.strangers) - set(before.strangers)], _stranger),
         *_listed("failed", failed, str),
     )
 
@@ -106,6 +107,11 @@ def news_of_intent(before: Intent, after: Intent) -> tuple[News, ...]:
         *_listed("refused", sorted(fresh, key=lambda r: r.key), lambda r: f"{r.key}: {r.rule}"),
         *_listed("held", held, lambda key: f"{key} vanished without a delete"),
     )
+
+
+def _stranger(obj: KernelObject) -> str:
+    unclaimed = isinstance(obj, Route) and obj.protocol == RTPROT_BOOT
+    return format_object(obj) + (" (unclaimed: if flannel wrote it, no lease has it any more)" if unclaimed else "")
 
 
 def _conflict(conflict: Conflict) -> str:

@@ -327,8 +327,9 @@ class Reconciler:
             self._wake.set()
 
     def _ownership(self, observed: KernelState) -> NodeOwnership:
-        config = self._intent.desired.inputs.config
-        judge = node_ownership(config, self._intent.seen_macs)
+        wanted = self._intent.desired
+        underlay = wanted.inputs.host.underlay.device
+        judge = node_ownership(wanted.inputs.config, self._intent.seen_macs, underlay, wanted.state.objects)
         return replace(judge, macs=judge.macs | judge.recognised_macs(observed))
 
     def _relevant(self, scope: Scope) -> Scope:

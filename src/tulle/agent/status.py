@@ -11,6 +11,8 @@ from tulle.model.change import Plan
 from tulle.model.lease import Lease, LeaseKey
 from tulle.model.network import DroppingChain
 from tulle.model.objects import ChainAcceptKey
+from tulle.ownership import Standing
+from tulle.plan.desired import node_ownership
 from tulle.plan.intent import Intent
 from tulle.plan.text import format_object, format_plan
 
@@ -49,6 +51,8 @@ def status_json(status: NodeStatus) -> JsonObject:
     inputs = status.intent.desired.inputs
     book, admission, report = status.intent.book, status.intent.admission, status.report
     underlay = inputs.host.underlay
+    judge = node_ownership(inputs.config, (), underlay.device)
+    unclaimed = [obj for obj in report.strangers if judge(obj) is Standing.UNCLAIMED]
     return {
         "schema": STATUS_SCHEMA,
         "state": _state(status),
@@ -73,7 +77,8 @@ def status_json(status: NodeStatus) -> JsonObject:
         "held": sorted(book.held),
         "undecodable": [builtins(entry) for entry in book.undecodable.values()],
         "conflicts": [{"wanted": format_object(c.wanted), "holder": format_object(c.holder)} for c in report.conflicts],
-        "strangers": [format_object(obj) for obj in report.strangers],
+        "strangers": [format_object(obj) for obj in report.strangers if obj not in unclaimed],
+        "unclaimed": [format_object(obj) for obj in unclaimed],
         "dropping_chains": [_dropping_chain(chain, status) for chain in inputs.host.dropping_chains],
         "failures": [{"step": str(o.error.request), "reason": str(o.error)} for o in report.failures if o.error],
         "problems": list(report.problems),

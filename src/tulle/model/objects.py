@@ -14,6 +14,8 @@ from tulle.model.network import IPAddress, IPNetwork, MacAddress, Vni
 
 RTPROT_KERNEL: Final = 2
 """A connected route that the kernel made itself.  Source: include/uapi/linux/rtnetlink.h."""
+RTPROT_BOOT: Final = 3
+"""What a program writes that gives its routes no number of its own, as flannel does."""
 RTPROT_TULLE: Final = 116
 """The route protocol number that marks a route as ours (0x74, "t")."""
 RT_TABLE_MAIN: Final = 254

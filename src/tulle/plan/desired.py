@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
-from typing import assert_never
+from typing import Final, assert_never
 
 from tulle.model.lease import Lease, LeaseKey
 from tulle.model.network import DroppingChain, Host, HostGw, IPAddress, MacAddress, NetworkConfig, SubnetPool, Vxlan
@@ -20,6 +20,8 @@ from tulle.plan import hostgw, vxlan
 from tulle.plan.firewall import NodeFirewall, choose_engine, firewall_objects
 from tulle.wire import iptables
 from tulle.wire.nft import NFT
+
+NOTHING: Final[Mapping[ObjectKey, KernelObject]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,13 +166,25 @@ def tunnels(config: NetworkConfig) -> Mapping[str, type[LinkKind]]:
             assert_never(backend)
 
 
-def node_ownership(config: NetworkConfig, macs: Iterable[MacAddress]) -> NodeOwnership:
-    """The agent's judge.  ``macs``: the VTEP MACs of all leases that are or were in the book."""
+def node_ownership(
+    config: NetworkConfig,
+    macs: Iterable[MacAddress],
+    underlay: str | None = None,
+    wanted: Mapping[ObjectKey, KernelObject] = NOTHING,
+) -> NodeOwnership:
+    """The agent's judge.  ``macs``: the VTEP MACs of all leases that are or were in the book.
+
+    With ``wanted``, routes that flannel wrote for the same leases count as ours.
+    """
+    backend = config.backend
+    plain = isinstance(backend, HostGw) or backend.direct_routing
     pools: tuple[SubnetPool | None, ...] = (config.pool4, config.pool6)
     return NodeOwnership(
         tunnels=tunnels(config),
         pools=tuple((pool.network, pool.subnet_len) for pool in pools if pool is not None),
         macs=frozenset(macs),
+        underlay=underlay if plain else None,
+        wanted=wanted,
     )
 
 

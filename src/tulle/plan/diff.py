@@ -13,6 +13,7 @@ from typing import Final
 
 from tulle.model.change import Change, Conflict, Create, Delete, Plan, Step
 from tulle.model.objects import (
+    RTPROT_BOOT,
     Address,
     BridgeKind,
     ChainAccept,
@@ -60,7 +61,7 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
     survivors = KernelState.of(standing_still)
     steps: list[Step] = [Delete(obj) for obj in observed if isinstance(obj, Link) and obj.name in disturbed.rebuilt]
     for obj in wanted:
-        steps += _steps_towards(obj, survivors.get(obj.key))
+        steps += _steps_towards(obj, survivors.get(obj.key), judge)
     unwanted = (obj for obj in standing_still if obj.key not in desired and object_device(obj) not in strange)
     steps += [Delete(obj) for obj in unwanted if judge(obj) is Standing.OURS]
     return Plan(in_order(steps, desired), conflicts, _strangers(observed, desired, judge))
@@ -71,16 +72,23 @@ def in_order(steps: Iterable[Step], desired: KernelState) -> tuple[Step, ...]:
     return tuple(sorted(steps, key=lambda step: rank(step, desired)))
 
 
-def _steps_towards(wanted: KernelObject, found: KernelObject | None) -> tuple[Step, ...]:
+def _steps_towards(wanted: KernelObject, found: KernelObject | None, judge: Judge) -> tuple[Step, ...]:
     if found is None:
         return (Create(wanted),)
     match gap(wanted, found):
+        case Gap.NONE if _bears_no_mark(found) and judge(found) is Standing.OURS:
+            return (Change(found, wanted),)
         case Gap.NONE:
             return ()
         case Gap.SETTABLE:
             return (Change(found, wanted),)
         case Gap.REBUILD:
             return (Delete(found), Create(wanted))
+
+
+def _bears_no_mark(found: KernelObject) -> bool:
+    """A route that flannel wrote: adopted by our protocol number, by which it is known when its lease goes."""
+    return isinstance(found, Route) and found.protocol == RTPROT_BOOT
 
 
 def _conflicts(desired: KernelState, observed: KernelState, judge: Judge) -> tuple[Conflict, ...]:
@@ -90,7 +98,7 @@ def _conflicts(desired: KernelState, observed: KernelState, judge: Judge) -> tup
         Conflict(wanted, holder)
         for wanted, holder in pairs
         if holder is not None
-        and judge(holder) in {Standing.FOREIGN, Standing.KERNEL}
+        and judge(holder) in {Standing.FOREIGN, Standing.UNCLAIMED, Standing.KERNEL}
         and gap(wanted, holder) is not Gap.NONE
     )
 
@@ -153,13 +161,12 @@ def _without_address(observed: KernelState, replaced: AbstractSet[ObjectKey]) ->
 
 
 def _strangers(observed: KernelState, desired: KernelState, judge: Judge) -> tuple[KernelObject, ...]:
-    """Foreign objects on a link that we want and that is ours."""
+    """Foreign objects on a link that we want and that is ours; and, wherever it is, what looks like flannel's."""
     own = {link.name for link in desired.each(Link) if (found := observed.link(link.name)) and _is_own(judge(found))}
-    return tuple(
-        obj
-        for obj in observed
-        if object_device(obj) in own and obj.key not in desired and judge(obj) is Standing.FOREIGN
-    )
+    unwanted = [obj for obj in observed if obj.key not in desired]
+    foreign = (obj for obj in unwanted if object_device(obj) in own and judge(obj) is Standing.FOREIGN)
+    unclaimed = (obj for obj in unwanted if _bears_no_mark(obj) and judge(obj) is Standing.UNCLAIMED)
+    return (*foreign, *unclaimed)
 
 
 def _is_own(standing: Standing) -> bool:

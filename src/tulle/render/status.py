@@ -36,6 +36,8 @@ TEXT: dict[str, dict[str, str]] = {
         "conflict_line": "{wanted} is wanted, but {holder} is there and not tulle's: remove it, and the agent goes on",
         "stranger": "foreign",
         "stranger_line": "{object} is on a link of ours and not ours: kept",
+        "unclaimed": "unclaimed",
+        "unclaimed_line": "{object} looks like flannel's, and no lease has it: remove it if nobody needs it",
         "dropping": "forward",
         "dropping_accepted": "{family} {table} {chain} drops by policy: our accept stands in it",
         "dropping_left": "{family} {table} {chain} drops by policy, and the overlay's packets with it: accept "
@@ -78,6 +80,8 @@ TEXT: dict[str, dict[str, str]] = {
         "conflict_line": "需要 {wanted}，但该处已有不属于 tulle 的 {holder}：移除它，代理便会继续",
         "stranger": "外来",
         "stranger_line": "{object} 位于我们的设备上但不属于我们：予以保留",
+        "unclaimed": "无主",
+        "unclaimed_line": "{object} 像是 flannel 写的，但没有任何租约拥有它：若无人需要，请移除",
         "dropping": "转发链",
         "dropping_accepted": "{family} {table} {chain} 的默认策略为丢弃：已在其中加入我们的放行规则",
         "dropping_left": "{family} {table} {chain} 的默认策略为丢弃，覆盖网络的数据包也被丢弃："
@@ -181,10 +185,11 @@ def wrongs(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str
             yield words[kind], words["more"].format(n=len(items) - MOST)
     for chain in answer["dropping_chains"]:
         yield words["dropping"], _dropping(chain, answer["network"], words)
-    for stranger in answer["strangers"][:MOST]:
-        yield words["stranger"], words["stranger_line"].format(object=stranger)
-    if len(answer["strangers"]) > MOST:
-        yield words["stranger"], words["more"].format(n=len(answer["strangers"]) - MOST)
+    for kind, objects in (("stranger", answer["strangers"]), ("unclaimed", answer.get("unclaimed", []))):
+        for obj in objects[:MOST]:
+            yield words[kind], words[f"{kind}_line"].format(object=obj)
+        if len(objects) > MOST:
+            yield words[kind], words["more"].format(n=len(objects) - MOST)
 
 
 def _problems(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]]:
