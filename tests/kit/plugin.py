@@ -151,6 +151,10 @@ class PluginNode:
         name = self.netns.name if pod is None else pod
         return subprocess.run([*enter(name), "ip", *words.split()], check=True, capture_output=True, text=True).stdout
 
+    def forward(self) -> None:
+        """The node forwards IPv4, as an agent has it."""
+        netns.run_in(self.netns, lambda: Path("/proc/sys/net/ipv4/ip_forward").write_text("1"))
+
     def bridge(self, words: str) -> str:
         """``bridge`` in the node."""
         command = [*enter(self.netns.name), "bridge", *words.split()]

@@ -294,13 +294,17 @@ def test_a_foreign_port_of_the_bridge_is_left_alone(node: PluginNode) -> None:
 def test_without_nft_pods_are_attached_unguarded_unless_the_network_insists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tulle.kernel.tools.find_tool", lambda _: None)
+    monkeypatch.setattr("tulle.kernel.tools.find_tool", _not_installed)
     with plugin_node(tmp_path / "root") as node:
         node.start()
         node.add(node.new_pod())
         refused = node.run("ADD", node.new_pod(), macspoofchk=True)
         assert refused.error == 102
         assert "macspoofchk" in refused.answer["msg"]
+
+
+def _not_installed(_: str) -> str | None:
+    return None
 
 
 def test_the_plainer_table_is_taken_by_the_kernel_too(node: PluginNode) -> None:

@@ -117,15 +117,6 @@ def test_a_promiscuous_bridge_has_ports_without_hairpin(node: PluginNode) -> Non
     assert node.run("CHECK", pod, promiscMode=True, prevResult=result).error == 103
 
 
-def test_masquerading_that_nobody_does_is_refused(node: PluginNode) -> None:
-    pod = node.new_pod()
-    node.add(pod, delegate={"ipMasq": True})
-    node.network = replace(DUAL, masquerades=False)
-    node.restart()
-    assert node.run("ADD", node.new_pod(), delegate={"ipMasq": True}).error == 2
-    node.add(node.new_pod(), delegate={"ipMasq": False})
-
-
 def test_wanted_routes_are_added(node: PluginNode) -> None:
     pod = node.new_pod()
     wanted = [{"dst": "192.0.2.0/24"}, {"dst": "198.51.100.0/24", "gw": "10.244.1.77"}]

@@ -19,8 +19,9 @@ from tulle.kernel.port import Kernel
 from tulle.model.change import Delete, Plan
 from tulle.model.objects import Address, Link
 from tulle.model.state import Scope
+from tulle.plan import guard, pod_masquerade
 from tulle.wire.cni import Invocation
-from tulle.wire.cni_error import ALREADY_ATTACHED, KERNEL_REFUSED, TRY_AGAIN, UNSUPPORTED_FIELD, CniError
+from tulle.wire.cni_error import ALREADY_ATTACHED, KERNEL_REFUSED, TRY_AGAIN, CniError
 from tulle.wire.cni_result import encode_result
 
 
@@ -31,10 +32,6 @@ async def add(site: Site, call: Invocation) -> bytes:
         raise CniError(TRY_AGAIN, "no lease yet", "the agent waits for its store")
     if network.lapsed:
         raise CniError(TRY_AGAIN, "the lease has run out", "the store is away: pods that run stay connected")
-    if call.conf.ip_masq and not network.masquerades:
-        raise CniError(
-            UNSUPPORTED_FIELD, "ipMasq", "has the value true, and the agent does not: start it with --ip-masq"
-        )
     with site.pod(call) as pod:
         if call.delegate is None:
             return await _attach(site, call, network, pod, None)
@@ -56,7 +53,7 @@ async def _attach(site: Site, call: Invocation, network: PodNetwork, pod: Kernel
             wanted = attachment(obtained.call, network, obtained.addresses, look.bridge, obtained.gateways)
             look = replace(look, observed=await site.kernel.observe(Scope.of(wanted.host.objects)))
         async with _undone_if_it_fails(site, call):
-            await _guard(site, call, look.bridge)
+            await _rules(site, call, network, look.bridge)
             if call.conf.force_address:
                 await _remove_other_addresses(site, wanted, look)
             await converge(site.kernel, wanted.host, look.observed)
@@ -74,14 +71,24 @@ async def _undone_if_it_fails(site: Site, call: Invocation) -> AsyncGenerator[No
         raise
 
 
-async def _guard(site: Site, call: Invocation, bridge: Link) -> None:
-    """Before anything can come out of the pod."""
+async def _rules(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -> None:
+    """Before anything can come out of the pod.  Raises CniError: what the network insists on cannot be had."""
     record = site.records(call.conf.name).get(call.owner)
-    if record is None or not record.guard:
+    if record is None:
         return
-    await site.guard.admit(record, bridge.mac)
-    if site.guard.trouble and call.conf.guard_needed:
-        raise CniError(KERNEL_REFUSED, "macspoofchk", site.guard.trouble)
+    networks = tuple(map(str, network.networks)) if call.conf.ip_masq and not network.masquerades else None
+    whole = replace(record, bridge=bridge.name, masquerade=networks)
+    if whole != record:
+        site.records(call.conf.name).put(whole)
+    if not whole.has_rules:
+        return
+    await site.rules.admit(whole, bridge.mac)
+    for key, needed, table in (
+        ("macspoofchk", call.conf.guard_needed, guard.KEY),
+        ("ipMasq", networks is not None, pod_masquerade.KEY),
+    ):
+        if needed and table in site.rules.troubles:
+            raise CniError(KERNEL_REFUSED, key, site.rules.troubles[table])
 
 
 async def _remove_other_addresses(site: Site, wanted: Attachment, look: Look) -> None:

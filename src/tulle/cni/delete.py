@@ -53,8 +53,8 @@ async def _remove_pair(site: Site, network: str, owner: Owner) -> bool:
     """Was there a pair of ours?  Its guard goes after it, so that nothing of it is let pass meanwhile."""
     was_ours = await site.removal.remove(host_device(*owner), alias_of(owner[0]), host_mac(*owner))
     record = site.records(network).get(owner)
-    if record is not None and record.guard:
-        await site.guard.forget(record)
+    if record is not None and record.has_rules:
+        await site.rules.forget(record)
     return was_ours
 
 

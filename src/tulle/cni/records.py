@@ -25,9 +25,10 @@ SUFFIX: Final = ".json"
 class Record:
     """One attachment.  ``device`` is the pair's end on the node; ``boot_id`` says which boot it lives in.
 
-    ``addresses`` have their prefix length, as text.  ``mac`` is the pod's, "" when a version before wrote the record;
-    ``guard``: what comes out of the pod is checked; ``ipam``: who gave the addresses, None when tulle did.  Until that
-    plugin has answered there are none.
+    ``addresses`` have their prefix length, as text.  ``mac`` is the pod's, "" when a version before wrote the record.
+    ``guard``: what comes out of the pod is checked.  ``ipam``: who gave the addresses, None when tulle did; until that
+    plugin has answered there are none.  ``masquerade``: the pod is hidden behind the node, except towards these
+    networks; None when it is not, or the node's own rules do it.
     """
 
     network: str
@@ -41,10 +42,16 @@ class Record:
     mac: str = ""
     guard: bool = False
     ipam: Delegate | None = None
+    masquerade: tuple[str, ...] | None = None
 
     @property
     def owner(self) -> Owner:
         return self.container_id, self.ifname
+
+    @property
+    def has_rules(self) -> bool:
+        """Is anything in the packet filter about this pod alone?"""
+        return self.guard or self.masquerade is not None
 
     @property
     def ips(self) -> tuple[IPAddress, ...]:

@@ -91,14 +91,14 @@ class CniServer:
 
     def kernel_changed(self, scope: Scope) -> None:
         """Somebody changed something in the node's namespace."""
-        self.site.guard.kernel_changed(scope)
+        self.site.rules.kernel_changed(scope)
 
-    async def repair_guard(self) -> None:
-        """Make the guard of the pods' ports whole; a kernel that cannot be read is asked again later."""
+    async def repair_rules(self) -> None:
+        """Make the rules of single pods whole; a kernel that cannot be read is asked again later."""
         try:
-            await self.site.guard.repair()
+            await self.site.rules.repair()
         except (TulleError, OSError) as error:
-            log.warning("guard of pods' ports: not looked at: %s", error)
+            log.warning("pods' rules: not looked at: %s", error)
 
     async def bury(self) -> None:
         """Do the DELs that were left; those that fail again stay."""

@@ -63,7 +63,7 @@ async def serving(
     await put_in_order(server)
     tasks = (
         asyncio.create_task(_keep_house(server), name="collect addresses"),
-        asyncio.create_task(_keep_guard(server), name="guard pods' ports"),
+        asyncio.create_task(_keep_rules(server), name="keep pods' rules"),
     )
     try:
         yield server
@@ -89,7 +89,7 @@ async def put_in_order(server: CniServer) -> None:
         await restore(server.site, network)
         await forget_the_dead(server.site, network)
     await server.bury()
-    await server.repair_guard()
+    await server.repair_rules()
 
 
 def open_pod(descriptor: int) -> Kernel:
@@ -103,14 +103,14 @@ def open_pod(descriptor: int) -> Kernel:
         raise
 
 
-async def _keep_guard(server: CniServer) -> None:
+async def _keep_rules(server: CniServer) -> None:
     """Whole again as soon as somebody changed the ruleset, and now and then all the same."""
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(HOUSEKEEPING_PERIOD_S):
-                await server.site.guard.wake.wait()
-        server.site.guard.wake.clear()
-        await server.repair_guard()
+                await server.site.rules.wake.wait()
+        server.site.rules.wake.clear()
+        await server.repair_rules()
 
 
 async def _keep_house(server: CniServer) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from tulle.cni.attach import PodNetwork, adopted, gateway_of, host_device, host_scope, judge, new_bridge
 from tulle.cni.delegate import Inside, execute
 from tulle.cni.files import Folder, Settle, settle_now
-from tulle.cni.guard import Guard
 from tulle.cni.ipam import Addresses, Owner, Subnet, capacity, ip_of, parse_address
+from tulle.cni.pod_rules import PodRules
 from tulle.cni.records import Record, Records
 from tulle.cni.removal import Removal
 from tulle.errors import ConfigError
@@ -55,12 +55,12 @@ class Site:
     """Why what was written may not be on disk; "" when it is."""
     planning: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The bridge is shared: look at it and change it in one piece."""
-    guard: Guard = field(init=False)
+    rules: PodRules = field(init=False)
     _addresses: dict[str, Addresses] = field(default_factory=dict[str, Addresses])
     _served: dict[Owner, asyncio.Lock] = field(default_factory=dict[Owner, asyncio.Lock])
 
     def __post_init__(self) -> None:
-        self.guard = Guard(self.kernel, self._records_of_this_boot)
+        self.rules = PodRules(self.kernel, self._records_of_this_boot)
 
     # -- files -------------------------------------------------------------------------
 

@@ -122,14 +122,14 @@ def guard_elements(
 
     ``bridges``: the MACs of the gateways, which no pod may have.
     """
-    found = {_element("macs", mac): None for mac in bridges}
+    found = {mac_element(mac): None for mac in bridges}
     for port in ports:
         found |= dict.fromkeys(_of_port(port, advertisements=advertisements))
     return tuple(found)
 
 
 def _of_port(port: Port, *, advertisements: bool) -> Iterator[NftElement]:
-    yield _element("macs", port.mac)
+    yield mac_element(port.mac)
     yield _element("pairs", port.device, port.mac)
     for ip in port.addresses:
         version = 4 if isinstance(ip, IPv4Address) else 6
@@ -138,6 +138,11 @@ def _of_port(port: Port, *, advertisements: bool) -> Iterator[NftElement]:
         if version == 6 and advertisements:
             yield _element("targets6", port.device, f"{int(ip):#x}")
     yield _element("ports", port.device)
+
+
+def mac_element(mac: MacAddress) -> NftElement:
+    """That this MAC is somebody's."""
+    return _element("macs", mac)
 
 
 def _element(name: str, *value: str) -> NftElement:

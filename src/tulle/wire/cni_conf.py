@@ -55,7 +55,7 @@ class NetworkConf:
     """The network's configuration, of the keys that tulle reads.  ``gateway``: the bridge has the pods' gateway.
 
     ``bridge`` None: the one that the node has; ``mtu`` None: the node's.  ``ip_masq`` asks for pods
-    that are masqueraded, which is the agent's to do.  ``guard``: what comes out of a pod has its own
+    that are masqueraded, also where the agent does not for all.  ``guard``: what comes out of a pod has its own
     addresses; ``guard_needed``: no pod without.  ``ipam`` None: tulle gives the addresses, else the plugin of this
     name, whose result has the routes.
     """
@@ -92,6 +92,7 @@ def parse_conf(conf: Mapping[str, JsonValue], version: str) -> NetworkConf:
     is_gateway, default_gateway = _flag(bridge, "isGateway"), _flag(bridge, "isDefaultGateway")
     if default_gateway is None:  # flannel's has none unless it says so
         default_gateway = "delegate" not in conf and is_gateway is not False
+    ip_masq = _flag(bridge, "ipMasq")  # flannel's: whenever its agent does not
     guard, checked = _flag(own, "guard"), _flag(bridge, "macspoofchk")
     return NetworkConf(
         cni_version=version,
@@ -103,7 +104,7 @@ def parse_conf(conf: Mapping[str, JsonValue], version: str) -> NetworkConf:
         gateway=default_gateway or is_gateway is not False,
         default_gateway=default_gateway,
         force_address=_flag(bridge, "forceAddress") or False,
-        ip_masq=_flag(bridge, "ipMasq") or False,
+        ip_masq="delegate" in conf if ip_masq is None else ip_masq,
         guard=next((wish for wish in (guard, checked) if wish is not None), True),
         guard_needed=guard is not False and checked is True,
         ipam=_other_ipam(ipam),

@@ -1,0 +1,138 @@
+"""Keeping the rules of single pods, guard and masquerading, in step with the attachments.
+
+ADD and DEL change what one pod has in one netlink transaction; ``repair`` makes the whole true again from the
+records: when the agent starts, when somebody changed the ruleset, and now and then.  A kernel that has no such
+tables is said once; what was asked for then is for ADD to decide.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from errno import EINVAL
+from ipaddress import ip_network
+
+from tulle.cni.ipam import Owner
+from tulle.cni.records import Record
+from tulle.kernel.port import Kernel
+from tulle.model.change import Create, Delete, Outcome, Plan
+from tulle.model.network import MacAddress
+from tulle.model.objects import Link, LinkKey, NftElement, NftTable, NftTableKey, ObjectKey
+from tulle.model.state import KernelState, Scope
+from tulle.ownership import Standing
+from tulle.plan import guard, pod_masquerade
+from tulle.plan.diff import diff
+
+log = logging.getLogger(__name__)
+
+WHAT: Mapping[NftTableKey, str] = {guard.KEY: "guard of pods' ports", pod_masquerade.KEY: "masquerading of pods"}
+
+
+@dataclass(slots=True)
+class PodRules:
+    """The rules of one node's pods.  ``records`` gives all attachments of this boot."""
+
+    kernel: Kernel
+    records: Callable[[], Iterable[Record]]
+    troubles: dict[NftTableKey, str] = field(default_factory=dict[NftTableKey, str])
+    """Why a table is not in place; without an entry it is."""
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the ruleset may have lost something of ours."""
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _known: dict[Owner, Record] = field(default_factory=dict[Owner, Record])
+    _advertisements: bool = True
+
+    def kernel_changed(self, scope: Scope) -> None:
+        """Somebody changed something: if it may be about our tables, they are looked at."""
+        if scope.everything or any(isinstance(key, NftTableKey) for key in scope.keys):
+            self.wake.set()
+
+    async def admit(self, record: Record, bridge: MacAddress | None) -> None:
+        """What this pod asks for holds from now on; where it cannot, ``troubles`` says why."""
+        async with self._alone:
+            self._known[record.owner] = record
+            wanted = self._elements(self._of_container(record.container_id), [bridge] if bridge else [])
+            possible = [Create(each) for each in wanted if _table_of(each) not in self.troubles]
+            outcomes = await self.kernel.apply(Plan(tuple(possible)))
+            if any(outcome.error is not None for outcome in outcomes):
+                await self._repair()
+
+    async def forget(self, record: Record) -> None:
+        """This pod is gone.  What cannot be removed now, ``repair`` removes."""
+        async with self._alone:
+            gone = self._elements([record], [])
+            self._known.pop(record.owner, None)
+            shared = {guard.mac_element(MacAddress(other.mac)) for other in self._known.values()}
+            shared |= set(pod_masquerade.masquerade_elements((), (other.bridge for other in self._known.values())))
+            await self.kernel.apply(Plan(tuple(Delete(each) for each in reversed(gone) if each not in shared)))
+
+    async def repair(self) -> None:
+        """Make the kernel hold what the records say.  Raises KernelError: it cannot be read."""
+        async with self._alone:
+            await self._repair()
+
+    async def _repair(self) -> None:
+        bridges = {LinkKey(record.bridge) for record in self.records() if record.has_rules}
+        observed = await self.kernel.observe(Scope.of([*WHAT, *bridges]))
+        self._known = {record.owner: record for record in self.records() if record.has_rules}
+        outcomes = await self._converge(observed)
+        if self._advertisements and any(_is_refused_guard(outcome) for outcome in outcomes):
+            self._advertisements = False  # an nft that cannot spell the check of advertisements
+            outcomes = await self._converge(observed)
+        for table in WHAT:
+            failed = [outcome.error for outcome in outcomes if outcome.error and _table_of(outcome.step.key) == table]
+            self._say(table, str(failed[0]) if failed else "")
+
+    async def _converge(self, observed: KernelState) -> tuple[Outcome, ...]:
+        bridges = [link.mac for link in observed.each(Link) if link.mac is not None]
+        elements = self._elements(self._known.values(), bridges)
+        tables = [table for table in self._tables() if table.key in observed or table.key in map(_table_of, elements)]
+        ours = KernelState.of(obj for obj in observed if isinstance(obj, NftTable | NftElement))
+        wanted = KernelState.of([*tables, *(each for each in elements if _table_of(each) in {t.key for t in tables})])
+        return await self.kernel.apply(diff(wanted, ours, lambda _: Standing.OURS))
+
+    def _tables(self) -> tuple[NftTable, NftTable]:
+        networks = {ip_network(text) for record in self._known.values() for text in record.masquerade or ()}
+        return (
+            guard.guard_table(advertisements=self._advertisements),
+            pod_masquerade.masquerade_table(networks),
+        )
+
+    def _say(self, table: NftTableKey, trouble: str) -> None:
+        if trouble != self.troubles.pop(table, ""):
+            log.warning("%s: %s", WHAT[table], f"absent: {trouble}" if trouble else "in place")
+        if trouble:
+            self.troubles[table] = trouble
+
+    def _elements(self, records: Iterable[Record], bridges: Iterable[MacAddress]) -> tuple[NftElement, ...]:
+        records = tuple(records)
+        guarded = [self._port(record) for record in records if record.guard]
+        masked = [record for record in records if record.masquerade is not None]
+        return (
+            *guard.guard_elements(guarded, bridges if guarded else (), advertisements=self._advertisements),
+            *pod_masquerade.masquerade_elements(
+                (ip for record in masked for ip in record.ips), (record.bridge for record in masked)
+            ),
+        )
+
+    def _port(self, record: Record) -> guard.Port:
+        addresses = {ip for other in (*self._of_container(record.container_id), record) for ip in other.ips}
+        return guard.Port(device=record.device, mac=MacAddress(record.mac), addresses=frozenset(addresses))
+
+    def _of_container(self, container_id: str) -> list[Record]:
+        return [record for owner, record in self._known.items() if owner[0] == container_id]
+
+
+def _table_of(key: ObjectKey) -> NftTableKey | None:
+    match key:
+        case NftElement():
+            return NftTableKey(key.family, key.table)
+        case NftTableKey():
+            return key
+        case _:
+            return None
+
+
+def _is_refused_guard(outcome: Outcome) -> bool:
+    refused = outcome.error is not None and outcome.error.errno == EINVAL
+    return refused and outcome.step.key == guard.KEY
