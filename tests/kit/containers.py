@@ -1,7 +1,7 @@
 """Real container runtimes on a node: containerd behind its CRI, as kubelets call it, and podman.
 
     with machine(node) as m:            # the node's own mounts: /run and /var/lib are empty, and gone afterwards
-        node.start(before=m.words)
+        m.start()
         m.install_plugin()
         with containerd(m) as runtime:
             pod = runtime.run_pod("one")
@@ -21,7 +21,7 @@ import tarfile
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
@@ -43,11 +43,19 @@ OWN_PLACES = """
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /var/lib
 mkdir /run/netns
+mount --bind /run/netns /run/netns
+mount --make-shared /run/netns
 touch "/run/netns/$1"
 mount --bind /proc/self/ns/net "/run/netns/$1"
+for place in run/tulle var/lib/tulle var/lib/cni; do
+    mkdir -p "$2/$place" "/$place"
+    chmod 700 "$2/$place"
+    mount --bind "$2/$place" "/$place"
+done
 echo
 exec sleep 1000000
 """
+"""The agent's files are where the plugin looks for them when nobody says anything else."""
 CONTAINERD = """
 version = 2
 disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", \
@@ -62,6 +70,21 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "native"
 """
+
+PODMAN = """
+[network]
+network_backend = "cni"
+cni_plugin_dirs = ["{bin_dir}"]
+network_config_dir = "{conf_dir}"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+runtime = "runc"
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+"""
+NETWORK = "cbr0"
+"""The name that ``tulle cni install`` gives."""
 
 
 def needs_runtime(*programs: str) -> pytest.MarkDecorator:
@@ -104,21 +127,21 @@ class Machine:
     def run(self, *words: str, **environment: str) -> str:
         """What a command there printed that has to work."""
         done = subprocess.run(
-            [*self.words, *words], capture_output=True, text=True, check=False, env=self.environment | environment
+            [*self.words, *words], capture_output=True, text=True, check=False, env={**os.environ, **environment}
         )
         assert done.returncode == 0, (words, done.stderr)
         return done.stdout
 
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "TULLE_ROOT": str(self.node.root)}
+    def start(self) -> None:
+        """Start its agent, without waiting for anything."""
+        self.node.start(before=self.words)
 
     def install_plugin(self) -> None:
         """As an operator does it, also in the place of ``loopback``."""
         done = self.node.tulle("cni", "install", "--loopback")
         assert done.returncode == 0, done.stderr
 
-    def ping(self, pod: "Pod", address: IPv4Address) -> bool:
+    def ping(self, pod: "Pod", address: IPv4Address | IPv6Address) -> bool:
         """Whether the pod hears an answer to one echo request."""
         command = [*self.words, "nsenter", f"--net={pod.netns}", BUSYBOX, "ping", "-c", "1", "-W", "5", str(address)]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -140,16 +163,17 @@ class Machine:
         links = self.node.json("ip", "-j", "link", "show", "type", "veth")
         return frozenset(link["ifname"] for link in links if link["ifname"] != "eth0")
 
-    def is_clean(self) -> bool:
-        """No address, no pair, no namespace of a pod."""
-        return not self.addresses and not self.pairs and not self.namespaces
+    @property
+    def leftovers(self) -> frozenset[str]:
+        """What there is of pods: addresses, pairs, namespaces."""
+        return self.addresses | self.pairs | self.namespaces
 
 
 @contextmanager
 def machine(node: Node) -> Generator[Machine]:
     """The node with mounts of its own; every process of it and every cgroup goes with it."""
     name = node.net.full(node.name)
-    command = [*enter(name), "unshare", "--mount", "sh", "-ec", OWN_PLACES, "sh", name]
+    command = [*enter(name), "unshare", "--mount", "sh", "-ec", OWN_PLACES, "sh", name, str(node.root)]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert holder.stdout is not None
     try:
@@ -257,9 +281,7 @@ def containerd(host: Machine) -> Generator[Containerd]:
     config = root / "containerd.toml"
     config.write_text(CONTAINERD.format(image=IMAGE, bin_dir=host.bin_dir, conf_dir=host.conf_dir))
     with (root / "containerd.log").open("ab") as log:
-        process = subprocess.Popen(
-            [*host.words, "containerd", "--config", str(config)], env=host.environment, stdout=log, stderr=log
-        )
+        process = subprocess.Popen([*host.words, "containerd", "--config", str(config)], stdout=log, stderr=log)
     runtime = Containerd(host, process)
     try:
         until(lambda: "successfully booted" in runtime.log, "containerd", lambda: runtime.log)
@@ -268,6 +290,40 @@ def containerd(host: Machine) -> Generator[Containerd]:
     finally:
         process.kill()
         process.wait()
+
+
+@dataclass(frozen=True)
+class Podman:
+    """podman with its CNI backend; it has no daemon, and calls the plugin itself."""
+
+    machine: Machine
+
+    def __call__(self, *words: str) -> str:
+        """What ``podman WORDS`` printed."""
+        return self.machine.run("podman", *words, CONTAINERS_CONF=str(self.config), STORAGE_DRIVER="vfs").strip()
+
+    @property
+    def config(self) -> Path:
+        return self.machine.node.root / "containers.conf"
+
+    def run_pod(self, name: str) -> Pod:
+        """A container that runs on the network."""
+        cgroup = f"--cgroup-parent=/{self.machine.cgroup}"
+        pod = self("run", "--detach", "--name", name, "--network", NETWORK, cgroup, IMAGE)
+        (told,) = json.loads(self("inspect", pod))
+        found = told["NetworkSettings"]
+        return Pod(pod, found["SandboxKey"], IPv4Address(found["Networks"][NETWORK]["IPAddress"]))
+
+    def remove_pod(self, pod: Pod) -> None:
+        self("rm", "--force", "--time", "0", pod.id)
+
+
+def podman(host: Machine) -> Podman:
+    """One with the image in its store."""
+    runtime = Podman(host)
+    runtime.config.write_text(PODMAN.format(bin_dir=host.bin_dir, conf_dir=host.conf_dir))
+    runtime("load", "--input", str(busybox_image(host.node.root)))
+    return runtime
 
 
 def busybox_image(folder: Path) -> Path:
