@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tulle.wire import cni_error
 from tulle.wire.cni import Invocation, decode_invocation, requested_version
 from tulle.wire.cni_conf import NetworkConf, PodRoute
+from tulle.wire.cni_conflist import from_flannel
 from tulle.wire.cni_error import HINTS, VERSIONS, CniError, encode_error, encode_versions
 from tulle.wire.cni_result import (
     Attached,
@@ -191,6 +192,38 @@ def test_unknown_keys_and_capabilities_of_others_are_let_pass() -> None:
 def test_a_conflist_of_flannels_works_with_only_its_type_changed() -> None:
     found = conf(cniVersion="0.3.1", delegate={"hairpinMode": True, "isDefaultGateway": True})
     assert (found.bridge, found.hairpin, found.default_gateway) == (None, True, True)
+
+
+PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}}
+FLANNELS: dict[str, dict[str, Any]] = {
+    "kube-flannel": {
+        "name": "cbr0",
+        "cniVersion": "0.3.1",
+        "plugins": [{"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}}, PORTMAP],
+    },
+    "k3s": {
+        "name": "cbr0",
+        "cniVersion": "1.0.0",
+        "plugins": [
+            {"type": "flannel", "delegate": {"hairpinMode": True, "forceAddress": True, "isDefaultGateway": True}},
+            PORTMAP,
+            {"type": "bandwidth", "capabilities": {"bandwidth": True}},
+        ],
+    },
+    "an old node": {"name": "cbr0", "type": "flannel", "delegate": {"isDefaultGateway": True}},
+}
+
+
+@pytest.mark.parametrize("where", FLANNELS)
+def test_the_configurations_that_clusters_have_are_taken_over_whole(where: str) -> None:
+    before = FLANNELS[where]
+    after = json.loads(from_flannel("10-flannel.conflist", json.dumps(before).encode()))
+    ours, *others = after["plugins"]
+    theirs, *chain = before.get("plugins", [{"type": "flannel", "delegate": before.get("delegate")}])
+    assert (ours, others) == ({**theirs, "type": "tulle"}, chain)
+    assert after["name"] == "cbr0"
+    found = conf(**ours, name=after["name"], cniVersion=after["cniVersion"])
+    assert (found.default_gateway, found.gateway, found.hairpin, found.ip_masq) == (True, True, True, True)
 
 
 def test_the_delegates_keys_are_read_as_the_bridge_plugin_reads_them() -> None:
