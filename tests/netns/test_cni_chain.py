@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ CHAINS: dict[str, dict[str, Any]] = {
     "tuning": {"mac": "02:11:22:33:44:55", "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}},
 }
 NEEDS = {"firewall": "iptables"}
+BRIDGED: dict[str, Any] = {"bridge": "cbr0"}
+ROUTED: dict[str, Any] = {"mode": "routed"}
 
 
 @pytest.fixture
@@ -42,13 +45,21 @@ def node(tmp_path: Path) -> Generator[PluginNode]:
         yield made
 
 
-def cnitool(node: PluginNode, folder: Path, verb: str, pod: str, *chain: str, version: str = "1.0.0") -> dict[str, Any]:
+def cnitool(
+    node: PluginNode,
+    folder: Path,
+    verb: str,
+    pod: str,
+    *chain: str,
+    version: str = "1.0.0",
+    ours: Mapping[str, Any] = BRIDGED,
+) -> dict[str, Any]:
     """One command of cnitool's on a network whose chain is ours and then ``chain``; what it printed."""
     plugins = folder / "bin"
     plugins.mkdir(exist_ok=True)
     if not (plugins / "tulle").exists():
         shutil.copy(BINARY, plugins / "tulle")  # libcni looks for a file that is called as the type
-    entries: list[dict[str, Any]] = [{"type": "tulle", "bridge": "cbr0"}, *({"type": c, **CHAINS[c]} for c in chain)]
+    entries: list[dict[str, Any]] = [{"type": "tulle", **ours}, *({"type": c, **CHAINS[c]} for c in chain)]
     conflist = {"cniVersion": version, "cniVersions": ["0.4.0", "1.0.0", "1.1.0"], "name": "net", "plugins": entries}
     (folder / "10-net.conflist").write_text(json.dumps(conflist))
     environment = {
@@ -118,4 +129,25 @@ def test_a_chain_attaches_checks_and_detaches(node: PluginNode, tmp_path: Path, 
     cnitool(node, tmp_path, "add", pod, follower)
     cnitool(node, tmp_path, "check", pod, follower)
     cnitool(node, tmp_path, "del", pod, follower)
+    assert node.is_clean()
+
+
+@pytest.mark.parametrize("ours", [BRIDGED, ROUTED], ids=["bridged", "routed"])
+def test_a_host_port_leads_to_its_pod_from_the_node_from_another_pod_and_from_the_pod_itself(
+    node: PluginNode, tmp_path: Path, ours: dict[str, Any]
+) -> None:
+    if shutil.which("portmap", path=PLACES) is None:
+        pytest.skip("portmap is not installed")
+    server, client = node.new_pod(), node.new_pod()
+    netns.run_in(node.netns, lambda: Path("/proc/sys/net/ipv4/ip_forward").write_text("1"))
+    node.ip("addr add 192.0.2.1/32 dev lo")  # the node's own address
+    cnitool(node, tmp_path, "add", server, "portmap", ours=ours)
+    cnitool(node, tmp_path, "check", server, "portmap", ours=ours)
+    conf: dict[str, Any] = {"bridge": None, **ours}
+    node.add(client, **conf)
+    with netns.run_in(Path("/run/netns") / server, lambda: socket.create_server(("", 80))):
+        for source in (node.netns, Path("/run/netns") / client, Path("/run/netns") / server):
+            netns.run_in(source, lambda: socket.create_connection(("192.0.2.1", 8080), timeout=5).close())
+    cnitool(node, tmp_path, "del", server, "portmap", ours=ours)
+    assert node.run("DEL", client, **conf).code == 0
     assert node.is_clean()

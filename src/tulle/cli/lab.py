@@ -51,6 +51,9 @@ def _add_up(verbs: "Parsers") -> None:
         "--underlay", choices=UNDERLAYS, help="one segment, or a router between the nodes (default: switch)"
     )
     up.add_argument("--backend", choices=BACKENDS, help="a tunnel between the nodes, or plain routes (default: vxlan)")
+    up.add_argument(
+        "--routed", action="store_const", const="routed", dest="pod_mode", help="pods without a bridge: a route to each"
+    )
     up.add_argument("--ipv6", action="store_true", default=None, help="IPv4 and IPv6 (dual stack)")
     up.add_argument(
         "--outside", action="store_true", default=None, help="a host on the underlay that is no part of the cluster"

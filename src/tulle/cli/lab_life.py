@@ -157,6 +157,7 @@ def _topology(args: argparse.Namespace) -> Topology:
         pods=args.pods,
         underlay=args.underlay,
         backend=args.backend,
+        pod_mode=args.pod_mode,
         ipv6=args.ipv6,
         outside=args.outside,
     )

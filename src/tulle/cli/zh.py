@@ -157,6 +157,7 @@ HELP: Final[Mapping[str, str]] = {
     "every lab of this user": "该用户的所有实验",
     "a node or pod": "节点或 Pod",
     "a node, a pod, or an address": "节点、Pod 或地址",
+    "pods without a bridge: a route to each": "Pod 不接网桥，各有一条路由",
     "a tunnel between the nodes, or plain routes (default: vxlan)": "节点之间用隧道，或用普通路由（默认 vxlan）",
     "a host on the underlay that is no part of the cluster": "底层网络上一台不属于集群的主机",
     "a node, a pod, outside, or the underlay (switch, router)": "节点、Pod、outside 或底层网络（switch、router）",

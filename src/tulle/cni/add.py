@@ -54,11 +54,13 @@ async def _attach(site: Site, call: Invocation, network: PodNetwork, pod: Kernel
             look = replace(look, observed=await site.kernel.observe(Scope.of(wanted.host.objects)))
         async with _undone_if_it_fails(site, call):
             await _rules(site, call, network, look.bridge)
-            if call.conf.force_address:
-                await _remove_other_addresses(site, wanted, look)
+            if call.conf.force_address and look.bridge is not None:
+                await _remove_other_addresses(site, wanted, look, look.bridge)
             await converge(site.kernel, wanted.host, look.observed)
     async with _undone_if_it_fails(site, call):
         await converge(pod, wanted.pod, wanted.newborn)
+    if look.bridge is None:
+        site.pods_changed()
     return encode_result(call.conf.cni_version, wanted.attached, call.previous)
 
 
@@ -71,18 +73,21 @@ async def _undone_if_it_fails(site: Site, call: Invocation) -> AsyncGenerator[No
         raise
 
 
-async def _rules(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -> None:
+async def _rules(site: Site, call: Invocation, network: PodNetwork, bridge: Link | None) -> None:
     """Before anything can come out of the pod.  Raises CniError: what the network insists on cannot be had."""
     record = site.records(call.conf.name).get(call.owner)
     if record is None:
         return
     networks = tuple(map(str, network.networks)) if call.conf.ip_masq and not network.masquerades else None
-    whole = replace(record, bridge=bridge.name, masquerade=networks)
+    if bridge is None:  # the guard is a bridge's: a routed pod has its reverse path
+        whole = replace(record, masquerade=networks, guard=False)
+    else:
+        whole = replace(record, bridge=bridge.name, masquerade=networks)
     if whole != record:
         site.records(call.conf.name).put(whole)
     if not whole.has_rules:
         return
-    await site.rules.admit(whole, bridge.mac)
+    await site.rules.admit(whole, None if bridge is None else bridge.mac)
     for key, needed, table in (
         ("macspoofchk", call.conf.guard_needed, guard.KEY),
         ("ipMasq", networks is not None, pod_masquerade.KEY),
@@ -91,19 +96,19 @@ async def _rules(site: Site, call: Invocation, network: PodNetwork, bridge: Link
             raise CniError(KERNEL_REFUSED, key, site.rules.troubles[table])
 
 
-async def _remove_other_addresses(site: Site, wanted: Attachment, look: Look) -> None:
+async def _remove_other_addresses(site: Site, wanted: Attachment, look: Look, bridge: Link) -> None:
     """The bridge shall have our gateways alone, as ``forceAddress`` asks; link-local ones are the kernel's."""
     doomed = [
         Delete(address)
         for address in look.observed.each(Address)
-        if address.device == look.bridge.name and address.key not in wanted.host and not address.interface.is_link_local
+        if address.device == bridge.name and address.key not in wanted.host and not address.interface.is_link_local
     ]
     for outcome in await site.kernel.apply(Plan(tuple(doomed))):
         if outcome.error is not None:
             raise outcome.error
 
 
-def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -> Interfaces:
+def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link | None) -> Interfaces:
     records = site.records(call.conf.name)
 
     def journal(addresses: tuple[IPv4Interface | IPv6Interface, ...]) -> None:
@@ -115,10 +120,10 @@ def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -
                 netns=call.netns,
                 boot_id=site.boot_id,
                 device=host_device(*call.owner),
-                bridge=bridge.name,
+                bridge="" if bridge is None else bridge.name,
                 addresses=tuple(map(str, addresses)),
                 mac=pod_mac(call, addresses),
-                guard=call.conf.guard,
+                guard=call.conf.guard and bridge is not None,
             )
         )
 

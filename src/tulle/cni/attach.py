@@ -11,9 +11,11 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from types import MappingProxyType
 from typing import Final
 
+from tulle.cni import routed
 from tulle.model.network import IPAddress, IPNetwork, MacAddress
 from tulle.model.objects import (
     RTPROT_TULLE,
+    RTPROT_TULLE_POD,
     Address,
     AddressKey,
     BridgeKind,
@@ -22,6 +24,7 @@ from tulle.model.objects import (
     LinkKey,
     OtherKind,
     Route,
+    RouteKey,
     Sysctl,
     SysctlKey,
     VethKind,
@@ -72,18 +75,23 @@ def attachment(
     call: Invocation,
     network: PodNetwork,
     addresses: tuple[IPv4Interface | IPv6Interface, ...],
-    bridge: Link,
+    bridge: Link | None,
     gateways: Mapping[IPAddress, IPAddress] = MappingProxyType({}),
 ) -> Attachment:
-    """What ADD makes.  ``bridge`` is the node's, as ``adopted`` or ``new_bridge`` give it.
+    """What ADD makes.  ``bridge`` is the node's, as ``adopted`` or ``new_bridge`` give it; None: the pod is routed.
 
     ``gateways``: those of single addresses, where they are not the first of their subnet.
     """
     conf = call.conf
-    bridge = replace(bridge, promiscuous=True) if conf.promiscuous else bridge
+    if bridge is not None and conf.promiscuous:
+        bridge = replace(bridge, promiscuous=True)
     mtu = conf.mtu or network.mtu
     results = tuple(
-        ResultAddress(address=ip, gateway=gateways.get(ip.ip) or gateway_of(ip.network)) for ip in addresses
+        ResultAddress(
+            address=ip if bridge is not None else routed.alone(ip),
+            gateway=gateways.get(ip.ip) or gateway_of(ip.network),
+        )
+        for ip in addresses
     )
     mac = pod_mac(call, addresses)
     pair = Link(
@@ -91,23 +99,35 @@ def attachment(
         kind=VethKind(peer=call.ifname, peer_netns=call.netns, peer_mtu=mtu, peer_mac=mac),
         mtu=mtu,
         mac=host_mac(*call.owner),
-        master=bridge.name,
+        master=None if bridge is None else bridge.name,
         alias=alias_of(call.container_id),
-        hairpin=conf.hairpin,
+        hairpin=None if bridge is None else conf.hairpin,
     )
     routes = tuple(_routes(call, network, results))
     pod = Link(name=call.ifname, kind=VethKind(), mtu=mtu, mac=mac)
     return Attachment(
-        host=KernelState.of(_host_objects(bridge, pair, results if conf.gateway else ())),
-        pod=KernelState.of(_pod_objects(pod, results, routes)),
+        host=KernelState.of(
+            _routed(pair, results) if bridge is None else _bridged(bridge, pair, results if conf.gateway else ())
+        ),
+        pod=KernelState.of(_pod_objects(pod, results, routes, onlink=bridge is None)),
         newborn=KernelState.of([replace(link, up=False) for link in (LOOPBACK, pod)]),
         attached=Attached(
-            interfaces=(_interface(bridge), _interface(pair), replace(_interface(pod), sandbox=call.netns)),
+            interfaces=(
+                *((_interface(bridge),) if bridge is not None else ()),
+                _interface(pair),
+                replace(_interface(pod), sandbox=call.netns),
+            ),
             addresses=results,
             routes=routes,
             dns=conf.wishes.dns or conf.dns,
         ),
     )
+
+
+def routed_scope(host: KernelState) -> Scope:
+    """What a routed pod has on the node, its route by its device: a key would ask for the whole table."""
+    keys = (key for key in host.objects if not isinstance(key, RouteKey))
+    return Scope.of(keys, (link.name for link in host.each(Link)))
 
 
 def host_scope(bridge: str, device: str, network: PodNetwork) -> Scope:
@@ -165,13 +185,17 @@ def judge(obj: KernelObject) -> Standing:
             return Standing.KEPT
         case Link():
             return Standing.FOREIGN
-        case Route(protocol=protocol) if protocol != RTPROT_TULLE:
+        case Route(protocol=protocol) if protocol not in {RTPROT_TULLE, RTPROT_TULLE_POD}:
             return Standing.FOREIGN
         case _:
             return Standing.KEPT
 
 
-def _host_objects(bridge: Link, pair: Link, results: tuple[ResultAddress, ...]) -> tuple[KernelObject, ...]:
+def _routed(pair: Link, results: tuple[ResultAddress, ...]) -> tuple[KernelObject, ...]:
+    return (pair, *routed.host_objects(pair.name, results))
+
+
+def _bridged(bridge: Link, pair: Link, results: tuple[ResultAddress, ...]) -> tuple[KernelObject, ...]:
     """A port of a bridge hears no router advertisement: the bridge does."""
     return (
         bridge,
@@ -187,8 +211,10 @@ def _bridge_address(bridge: str, result: ResultAddress) -> Address:
 
 
 def _pod_objects(
-    device: Link, results: tuple[ResultAddress, ...], routes: tuple[ResultRoute, ...]
+    device: Link, results: tuple[ResultAddress, ...], routes: tuple[ResultRoute, ...], *, onlink: bool
 ) -> tuple[KernelObject, ...]:
+    """``onlink``: the pod's own addresses do not lead to its gateways."""
+    gateways = {each.gateway for each in results} if onlink else set[IPAddress]()
     return (
         LOOPBACK,
         device,
@@ -197,7 +223,10 @@ def _pod_objects(
             Address(device=device.name, interface=each.address, nodad=True if each.address.version == 6 else None)
             for each in results
         ),
-        *(Route(dst=route.dst, device=device.name, via=route.gateway) for route in routes),
+        *(
+            Route(dst=route.dst, device=device.name, via=route.gateway, onlink=route.gateway in gateways)
+            for route in routes
+        ),
     )
 
 

@@ -7,9 +7,9 @@ Plugins later in the chain may have changed what they are for: ``tuning`` the MA
 from dataclasses import replace
 from ipaddress import ip_interface
 
-from tulle.cni.attach import Attachment, PodNetwork, attachment
+from tulle.cni.attach import Attachment, PodNetwork, attachment, routed_scope
 from tulle.cni.other_ipam import recorded
-from tulle.cni.site import Site, plan_towards
+from tulle.cni.site import Site, is_without_ipv6, plan_towards
 from tulle.errors import TulleError
 from tulle.kernel.port import Kernel
 from tulle.model.change import Create, Plan, Step
@@ -35,26 +35,29 @@ async def check(site: Site, call: Invocation) -> bytes:
             await site.ask(call.delegate, "CHECK")
             wanted = _wanted_of_others(call, call.delegate.type, network, look.bridge)
             observed = await site.kernel.observe(Scope.of(wanted.host.objects))
+        if look.bridge is None:
+            observed = await site.kernel.observe(routed_scope(wanted.host))
         await _compare(call, site.kernel, plan_towards(wanted.host, observed))
         inside = await pod.observe(Scope.of(wanted.pod.objects))
         await _compare(call, pod, plan_towards(wanted.pod, inside))
     return b""
 
 
-def _wanted(site: Site, call: Invocation, network: PodNetwork, bridge: Link) -> Attachment:
+def _wanted(site: Site, call: Invocation, network: PodNetwork, bridge: Link | None) -> Attachment:
     """What ADD made, from the addresses that the pod has."""
     held = site.addresses(call.conf.name).of(call.owner)
     lengths = {subnet.version: subnet.prefixlen for subnet in network.subnets}
     if len(held) != len(lengths) or not all(any(ip in subnet for subnet in network.subnets) for ip in held):
         raise _differs(call, f"it has the addresses {', '.join(map(str, held)) or 'none'}")
     addresses = tuple(ip_interface((ip, lengths[ip.version])) for ip in held)
+    wanted = attachment(_as_tuned(call), network, addresses, bridge)
     assert call.previous is not None, "the decoder asks for it"
-    if not set(addresses) <= call.previous.addresses():
+    if not {each.address for each in wanted.attached.addresses} <= call.previous.addresses():
         raise _differs(call, f"its result names other addresses than {', '.join(map(str, held))}")
-    return attachment(_as_tuned(call), network, addresses, bridge)
+    return wanted
 
 
-def _wanted_of_others(call: Invocation, kind: str, network: PodNetwork, bridge: Link) -> Attachment:
+def _wanted_of_others(call: Invocation, kind: str, network: PodNetwork, bridge: Link | None) -> Attachment:
     """What ADD made, from the result of the chain: the addresses are another plugin's."""
     assert call.previous is not None, "the decoder asks for it"
     made = recorded(_as_tuned(call), kind, encode_answer(call.previous.body))
@@ -62,9 +65,12 @@ def _wanted_of_others(call: Invocation, kind: str, network: PodNetwork, bridge: 
 
 
 def _as_recorded(site: Site, call: Invocation) -> Invocation:
-    """The bridge that ADD chose, where the configuration does not say."""
-    record = site.records(call.conf.name).get(call.owner) if call.conf.bridge is None else None
-    return call if record is None else replace(call, conf=replace(call.conf, bridge=record.bridge))
+    """As ADD connected it: to which bridge, where the configuration does not say, or to none."""
+    record = site.records(call.conf.name).get(call.owner)
+    if record is None:
+        return call
+    bridge = call.conf.bridge or record.bridge or None
+    return replace(call, conf=replace(call.conf, routed=not record.bridge, bridge=bridge))
 
 
 def _as_tuned(call: Invocation) -> Invocation:
@@ -79,7 +85,7 @@ async def _compare(call: Invocation, kernel: Kernel, plan: Plan) -> None:
     for conflict in plan.conflicts:
         raise _differs(call, f"{format_object(conflict.wanted)} is {format_object(conflict.holder)}")
     for step in plan.steps:
-        if not await _is_moved_route(kernel, step):
+        if not is_without_ipv6(step, None) and not await _is_moved_route(kernel, step):
             raise _differs(call, _described(step))
 
 

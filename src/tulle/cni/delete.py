@@ -47,6 +47,7 @@ def release(site: Site, network: str, owner: Owner) -> None:
     """Give back the addresses of ``owner``, whose devices are gone.  Raises OSError."""
     site.addresses(network).release(owner)
     site.records(network).remove(owner)
+    site.pods_changed()
 
 
 async def _remove_pair(site: Site, network: str, owner: Owner) -> bool:

@@ -28,7 +28,7 @@ class Record:
     ``addresses`` have their prefix length, as text.  ``mac`` is the pod's, "" when a version before wrote the record.
     ``guard``: what comes out of the pod is checked.  ``ipam``: who gave the addresses, None when tulle did; until that
     plugin has answered there are none.  ``masquerade``: the pod is hidden behind the node, except towards these
-    networks; None when it is not, or the node's own rules do it.
+    networks; None when it is not, or the node's own rules do it.  ``bridge`` is "" for a routed pod.
     """
 
     network: str

@@ -15,6 +15,7 @@ from tulle.cni.attach import PodNetwork
 from tulle.cni.collect import LOOK_PERIOD_S, Collector, forget_the_dead, restore
 from tulle.cni.durability import Durability
 from tulle.cni.files import Settle, settle_now
+from tulle.cni.keeping import Keeper
 from tulle.cni.removal import Removal
 from tulle.cni.server import CniServer
 from tulle.cni.site import Site
@@ -64,6 +65,7 @@ async def serving(
     tasks = (
         asyncio.create_task(_keep_house(server), name="collect addresses"),
         asyncio.create_task(_keep_rules(server), name="keep pods' rules"),
+        asyncio.create_task(Keeper(server.site).run(), name="keep routed pods"),
     )
     try:
         yield server

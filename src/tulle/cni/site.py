@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from errno import EEXIST
+from errno import EEXIST, ENOENT
 from pathlib import Path
 
 from tulle.cni.attach import PodNetwork, adopted, gateway_of, host_device, host_scope, judge, new_bridge
@@ -15,11 +15,11 @@ from tulle.cni.ipam import Addresses, Owner, Subnet, capacity, ip_of, parse_addr
 from tulle.cni.pod_rules import PodRules
 from tulle.cni.records import Record, Records
 from tulle.cni.removal import Removal
-from tulle.errors import ConfigError
+from tulle.errors import ConfigError, KernelError
 from tulle.kernel.netns import identify, open_path
 from tulle.kernel.port import Kernel
-from tulle.model.change import Create, Outcome, Plan
-from tulle.model.objects import Address, BridgeKind, Link, LinkKey, VethKind
+from tulle.model.change import Create, Delete, Outcome, Plan, Step, subject_of
+from tulle.model.objects import Address, BridgeKind, Link, LinkKey, Sysctl, VethKind
 from tulle.model.state import KernelState, Scope
 from tulle.plan.diff import diff
 from tulle.plan.text import format_object
@@ -27,6 +27,7 @@ from tulle.wire.cni import Invocation
 from tulle.wire.cni_error import ALREADY_ATTACHED, BAD_NETNS, BRIDGE_TAKEN, OBJECT_TAKEN, CniError
 from tulle.wire.cni_ipam import Delegate
 
+IPV6 = Path("/proc/sys/net/ipv6")
 USUAL_BRIDGES = ("cni0", "cbr0")
 """The names that the bridge plugin and flannel's manifests use: the first is ours too."""
 
@@ -53,6 +54,8 @@ class Site:
     """Runs a function in the node's namespace: another plugin is executed there."""
     trouble: Callable[[], str] = str
     """Why what was written may not be on disk; "" when it is."""
+    pods_changed: Callable[[], None] = lambda: None
+    """Called when a routed pod came, or any pod went."""
     planning: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The bridge is shared: look at it and change it in one piece."""
     rules: PodRules = field(init=False)
@@ -143,12 +146,16 @@ class Site:
             kernel.close()
 
     async def look(self, call: Invocation, network: PodNetwork) -> "Look":
-        """The node's part of an attachment as it is now, and the bridge as it shall be.
+        """The node's part of an attachment as it is now, and the bridge as it shall be; None for a routed pod.
 
         The bridge is the configuration's, else a usual one, else the one that holds our gateway, else cni0.
         Raises CniError: its name is another device's.
         """
-        name, device = call.conf.bridge or await self._usual_bridge(network), host_device(*call.owner)
+        device = host_device(*call.owner)
+        if call.conf.routed:
+            observed = await self.kernel.observe(Scope.of([LinkKey(device)]))  # all else goes with it
+            return Look(observed, None, observed.link(device))
+        name = call.conf.bridge or await self._usual_bridge(network)
         observed = await self.kernel.observe(host_scope(name, device, network))
         found = observed.link(name)
         if found is None:
@@ -177,7 +184,7 @@ class Look:
     """What was observed on the node, the bridge as it shall be, and the node's end of the pair when it is there."""
 
     observed: KernelState
-    bridge: Link
+    bridge: Link | None
     device: Link | None
 
 
@@ -199,8 +206,17 @@ async def converge(kernel: Kernel, wanted: KernelState, observed: KernelState) -
         _check(outcome)
 
 
+def is_without_ipv6(step: Step, error: KernelError | None) -> bool:
+    """A setting of IPv6 on a kernel that has none: nothing to protect."""
+    obj = None if isinstance(step, Delete) else subject_of(step)
+    is_missing = error is None or error.errno == ENOENT
+    return isinstance(obj, Sysctl) and obj.path.startswith("net/ipv6/") and is_missing and not IPV6.exists()
+
+
 def _check(outcome: Outcome) -> None:
     match outcome:
+        case Outcome(step=step, error=error) if error is not None and is_without_ipv6(step, error):
+            pass
         case Outcome(step=Create(obj=Link(kind=VethKind(peer=str(peer)))), error=error) if error is not None:
             if error.errno == EEXIST:
                 raise CniError(ALREADY_ATTACHED, f"interface {peer}", "exists in the pod")

@@ -23,6 +23,7 @@ def lab_json(folder: LabFolder, state: LabState) -> JsonObject:
         "network": str(settings.network),
         "network6": str(settings.network6) if settings.ipv6 else None,
         "backend": settings.backend,
+        "pod_mode": settings.pod_mode,
         "vni": settings.vni,
         "port": settings.port,
         "outside": _outside(folder, state),

@@ -98,6 +98,7 @@ def _attachment(lab: Lab, node: LabNode, pod: str) -> Attachment:
         container_id=f"{lab.name}-{pod}",
         netns=lab.netns(pod),
         root=lab.node_root(node),
+        mode=lab.state.settings.pod_mode,
     )
 
 

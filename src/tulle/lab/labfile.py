@@ -109,6 +109,7 @@ KEYS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "network6": _network6,
     "subnet_len": _count,
     "backend": _text,
+    "pod_mode": _text,
     "vni": _vni,
     "port": _port,
     "outside": _truth,

@@ -21,18 +21,25 @@ PLUGIN: Final = "tulle-cni"
 NETWORK_NAME: Final = "cbr0"
 POD_DEVICE: Final = "eth0"
 TIMEOUT_S: Final = 30
-CONFIG: Final = json.dumps({"cniVersion": "1.0.0", "name": NETWORK_NAME, "type": "tulle", "bridge": "cbr0"}).encode()
+CONFIG: Final = {"cniVersion": "1.0.0", "name": NETWORK_NAME, "type": "tulle"}
+BRIDGE: Final = {"bridge": "cbr0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """One pod to attach.  ``netns`` is its namespace, ``root`` the root folder of its node."""
+    """One pod to attach.  ``netns`` is its namespace, ``root`` the root folder of its node, ``mode`` the plugin's."""
 
     pod: str
     node: str
     container_id: str
     netns: Path
     root: Path
+    mode: str
+
+    @property
+    def config(self) -> bytes:
+        """The network's configuration, as a runtime gives it to the plugin."""
+        return json.dumps({**CONFIG, "mode": self.mode, **(BRIDGE if self.mode == "bridge" else {})}).encode()
 
 
 def find_plugin() -> tuple[str, ...]:
@@ -71,7 +78,7 @@ def _execute(plugin: tuple[str, ...], verb: str, attachment: Attachment) -> subp
     try:
         return subprocess.run(
             plugin,
-            input=CONFIG,
+            input=attachment.config,
             env=_environment(plugin, verb, attachment),
             capture_output=True,
             timeout=TIMEOUT_S,

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from tulle.errors import ConfigError
 from tulle.lab.checks import Check
 from tulle.model.network import VXLAN_OVERHEAD, VXLAN_OVERHEAD6, HostGw, IPNetwork, Vxlan
+from tulle.wire.cni_conf import MODES
 
 DEFAULT_LAB: Final = "lab"
 NETWORK: Final = IPv4Network("10.244.0.0/16")
@@ -73,6 +74,7 @@ class LabSettings:
     backend: str = Vxlan.type
     vni: int = 1
     port: int = 8472
+    pod_mode: str = MODES[0]
     outside: bool = False
     """Is there an ``Outsider``?"""
     checks: tuple[Check, ...] = ()
@@ -116,6 +118,7 @@ class Wishes:
     pods: int | None = None
     underlay: str | None = None
     backend: str | None = None
+    pod_mode: str | None = None
     ipv6: bool | None = None
     outside: bool | None = None
 
@@ -136,7 +139,7 @@ def design(wishes: Wishes, file: LabFile | None = None) -> Topology:
     Raises ConfigError naming the object and the rule that it breaks.
     """
     file = file or LabFile()
-    said = {key: getattr(wishes, key) for key in ("name", "underlay", "backend", "ipv6", "outside")}
+    said = {key: getattr(wishes, key) for key in ("name", "underlay", "backend", "pod_mode", "ipv6", "outside")}
     settings = _checked({**file.settings, **{key: value for key, value in said.items() if value is not None}})
     if file.named is not None:
         if wishes.nodes is not None or wishes.pods is not None:
@@ -213,6 +216,8 @@ def _checked(values: Mapping[str, object]) -> LabSettings:
         raise ConfigError(f"underlay {settings.underlay}", "must be switch or router")
     if settings.backend not in BACKENDS:
         raise ConfigError(f"backend {settings.backend}", f"must be {' or '.join(BACKENDS)}")
+    if settings.pod_mode not in MODES:
+        raise ConfigError(f"pod_mode {settings.pod_mode}", f"must be {' or '.join(MODES)}")
     if settings.backend == HostGw.type and settings.underlay != "switch":
         rule = f"its nodes must be neighbours, and underlay {settings.underlay} stands between them"
         raise ConfigError(f"backend {settings.backend}", rule, "take --underlay switch, or --backend vxlan")

@@ -18,6 +18,8 @@ RTPROT_BOOT: Final = 3
 """What a program writes that gives its routes no number of its own, as flannel does."""
 RTPROT_TULLE: Final = 116
 """The route protocol number that marks a route as ours (0x74, "t")."""
+RTPROT_TULLE_POD: Final = 117
+"""The protocol number of a route to a pod of this node: the plugin's, which the agent's own passes leave alone."""
 RT_TABLE_MAIN: Final = 254
 IP6_RT_PRIO_USER: Final = 1024
 """The metric that the kernel gives an IPv6 route without one.  Source: include/uapi/linux/ipv6_route.h."""

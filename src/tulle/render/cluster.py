@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 from tulle.lab.topology import LabNode, Topology
 from tulle.model.network import IPAddress, IPNetwork, Vxlan
 from tulle.model.objects import (
+    RTPROT_TULLE_POD,
     Address,
     BridgeKind,
     FdbEntry,
@@ -61,7 +62,10 @@ class ClusterTunnel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterNode:
-    """One node.  ``nic`` and ``addresses`` are its place on the underlay, ``subnets`` what its pods live in."""
+    """One node.  ``nic`` and ``addresses`` are its place on the underlay, ``subnets`` what its pods live in.
+
+    ``routed``: its pods have no bridge, but a route each.
+    """
 
     name: str
     source: Source
@@ -69,6 +73,7 @@ class ClusterNode:
     addresses: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
     bridge: str = ""
+    routed: bool = False
     tunnels: tuple[ClusterTunnel, ...] = ()
     pods: tuple[ClusterPod, ...] = ()
     ways: tuple[ClusterWay, ...] = ()
@@ -101,7 +106,8 @@ def _planned(topology: Topology, node: LabNode) -> ClusterNode:
         nic="eth0",
         addresses=_texts((node.address, node.address6)),
         subnets=_texts((node.subnet, node.subnet6)),
-        bridge="cbr0",
+        bridge="" if settings.pod_mode == "routed" else "cbr0",
+        routed=settings.pod_mode == "routed",
         tunnels=tuple(ClusterTunnel(name=name, vni=settings.vni, port=settings.port) for name in names if tunnelled),
         pods=tuple(ClusterPod(name=pod) for pod in node.pods),
         ways=tuple(way for other in topology.nodes if other is not node for way in _planned_ways(names, other)),
@@ -121,14 +127,16 @@ def observed(
     tunnels = {link.name: link.kind for link in links.values() if isinstance(link.kind, VxlanKind)}
     bridge = _pod_bridge(state, links)
     nic = _nic(state, links, tunnels)
-    ports = tuple(ClusterPod(name=port) for port in sorted(_ports(links, bridge)))
+    routed = {route.device for route in state.each(Route) if route.protocol == RTPROT_TULLE_POD and route.device}
+    ports = tuple(ClusterPod(name=port) for port in sorted({*_ports(links, bridge), *routed}))
     return ClusterNode(
         name=name,
         source="kernel",
         nic=nic,
         addresses=_texts(_addresses(state, nic)),
-        subnets=_texts(_subnets(state, bridge)),
+        subnets=_texts(_subnets(state, bridge) if bridge else _shared_out(state)),
         bridge=bridge,
+        routed=bool(routed),
         tunnels=tuple(ClusterTunnel(name=name, vni=kind.vni, port=kind.port) for name, kind in sorted(tunnels.items())),
         pods=ports if pods is None else pods,
         ways=tuple(_ways(state, tunnels, nic)),
@@ -179,6 +187,11 @@ def _addresses(state: KernelState, device: str) -> Iterable[IPAddress]:
 def _subnets(state: KernelState, bridge: str) -> Iterable[IPNetwork]:
     held = [a.interface.network for a in state.each(Address) if a.device == bridge and not a.interface.ip.is_link_local]
     return sorted(held, key=lambda network: (network.version, int(network.network_address)))
+
+
+def _shared_out(state: KernelState) -> Iterable[IPNetwork]:
+    """What the node shares out among routed pods: what is left of it is unreachable."""
+    return (r.dst for r in state.each(Route) if r.protocol == RTPROT_TULLE_POD and r.kind == "unreachable")
 
 
 def _ways(state: KernelState, tunnels: Mapping[str, VxlanKind], nic: str) -> Iterable[ClusterWay]:

@@ -115,7 +115,13 @@ def _left(column: int) -> int:
 
 def _height(node: ClusterNode) -> int:
     pods, ways = _pod_rows(node), min(len(node.ways), MOST_WAYS + 1)
-    return 40 + (50 * pods) + (44 if node.bridge else 0) + (18 * ways + 18 if ways else 0) + (48 if node.nic else 8)
+    return (
+        40
+        + (50 * pods)
+        + (44 if node.bridge or node.routed else 0)
+        + (18 * ways + 18 if ways else 0)
+        + (48 if node.nic else 8)
+    )
 
 
 def _pod_rows(node: ClusterNode) -> int:
@@ -131,7 +137,7 @@ def _node(node: ClusterNode, x: int, y: int, height: int, drawing: Drawing) -> s
     below = y + 40
     parts.append(_pods(node, x, below, drawing))
     below += 50 * _pod_rows(node)
-    if node.bridge:
+    if node.bridge or node.routed:
         parts.append(_bridge(node, x, below))
         below += 44
     parts.append(_ways(node, x, below, drawing))
@@ -163,7 +169,7 @@ def _pods(node: ClusterNode, x: int, y: int, drawing: Drawing) -> str:
         left, top = x + 14 + right * 152, y + 8 + row * 50
         is_last = more and at == len(shown) - 1
         name, address = (f"+ {more + 1}", "") if is_last else (pod.name, pod.address)
-        drawn += _cable(x, top + 19, y + 50 * _pod_rows(node) + 12, row, right) if node.bridge else ""
+        drawn += _cable(x, top + 19, y + 50 * _pod_rows(node) + 12, row, right) if node.bridge or node.routed else ""
         box = el("rect", class_="pd", x=left, y=top, width=_POD, height=38, rx=7)
         box += text(Point(left + _POD // 2, top + (16 if address else 24)), cut(name, 112, 13), class_="sm b k")
         if address:
@@ -179,8 +185,10 @@ def _cable(x: int, y: int, bridge: int, row: int, right: int) -> str:
 
 
 def _bridge(node: ClusterNode, x: int, y: int) -> str:
-    bar = el("rect", class_="br", x=x + 14, y=y + 12, width=BOX - 28, height=8, rx=4)
-    told = f"{node.bridge} · {' '.join(node.subnets)}" if node.subnets else node.bridge
+    """What the pods hang on; without a bridge it is the node's own routing, drawn thin."""
+    height = 8 if node.bridge else 2
+    bar = el("rect", class_="br", x=x + 14, y=y + 12, width=BOX - 28, height=height, rx=height // 2)
+    told = " · ".join(filter(None, (node.bridge, " ".join(node.subnets))))
     return bar + text(Point(x + 14, y + 36), cut(told, BOX - 28, 11, mono=True), class_="mono s")
 
 

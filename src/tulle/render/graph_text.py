@@ -9,6 +9,7 @@ from tulle.render.walk_text import Line, width, wrap
 WORDS: Final = {
     "pods": ("pods", "Pod"),
     "bridge": ("bridge", "网桥"),
+    "routed": ("routed", "路由"),
     "tunnel": ("tunnel", "隧道"),
     "peers": ("peers", "对端"),
     "no": ("no", "缺少"),
@@ -59,6 +60,7 @@ def _rows(node: ClusterNode, lang: str) -> Iterable[tuple[str, list[Line]]]:
     pods = "   ".join(f"{pod.name} {pod.address}".rstrip() for pod in node.pods)
     yield "pods", [Line(pods)] if pods else []
     yield "bridge", [Line(node.bridge)] if node.bridge else []
+    yield "routed", [Line(" ".join(node.subnets))] if node.routed else []
     yield "tunnel", [Line(f"{tunnel.name}  VNI {tunnel.vni}  udp/{tunnel.port}") for tunnel in node.tunnels]
     ways = [_way(way, lang) for way in node.ways[:SHOWN]]
     more = len(node.ways) - len(ways)

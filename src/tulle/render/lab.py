@@ -17,6 +17,7 @@ WORDS: Final = {
     "router": ("underlay: router", "底层网络：路由器 router"),
     "outside": ("{}, with outside {}", "{}，外部主机 outside {}"),
     "route": ("route", "路由"),
+    "routed": ("routed", "路由"),
     "try": ("Try:", "试一试："),
     "lab": ("lab {}: {}, {}", "实验 {}：{}，{}"),
     "ready in": ("ready in {:.2f} s", "{:.2f} 秒后就绪"),
@@ -129,8 +130,9 @@ def _stack(node: JsonObject, lab: JsonObject, lang: str, pods: bool) -> list[str
     """What is below the pods, from the bridge to the underlay device; a line that begins with a bar is a wire."""
     devices = f"flannel.{lab['vni']}" + (f" · flannel-v6.{lab['vni']}" if node["subnet6"] else "")
     tunnel = [devices, f"│ UDP {lab['port']}"] if lab["backend"] == "vxlan" else []
-    bridge = [f"cbr0 {node['subnet']}", *_given(node["subnet6"]), f"│ {say('route', lang)}"] if pods else []
-    return [*bridge, *tunnel, f"eth0 {node['address']}", *_given(node["address6"])]
+    joint = "cbr0" if lab["pod_mode"] == "bridge" else say("routed", lang)
+    shared = [f"{joint} {node['subnet']}", *_given(node["subnet6"]), f"│ {say('route', lang)}"] if pods else []
+    return [*shared, *tunnel, f"eth0 {node['address']}", *_given(node["address6"])]
 
 
 def _given(text: str | None) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from tulle.render.scene import Entry, Said
-from tulle.render.walk_brief import verdict_lines
+from tulle.render.walk_brief import same_node, verdict_lines
 from tulle.render.walk_findings import finding_text
 from tulle.render.walk_sentences import what_happened
 from tulle.render.walk_times import Leg, leg_text, total_text
@@ -50,7 +50,7 @@ def _facts(journey: Journey, lang: str) -> Iterable[str]:
     yield f"{journey.source.ip} → {journey.target.ip}"
     yield say("header.packet", lang, proto=protocol(journey), id=packet.id, len=packet.len)
     if journey.source.node == journey.target.node:
-        yield say("header.same", lang)
+        yield say(same_node(journey), lang)
     elif overlay is not None and any(hop.outer for hop in journey.hops):
         yield say("header.tunnel", lang, backend=overlay.backend, vni=overlay.vni, port=overlay.port)
     elif journey.verdict.status != "lost":

@@ -9,6 +9,12 @@ from tulle.render.walk_words import say
 from tulle.trace.journey import Direction, Hop, Journey
 
 
+def same_node(journey: Journey) -> str:
+    """Which words say how a node carries a packet between its own pods."""
+    is_routed = any(hop.kind == "decision" and hop.reason("route") is not None for hop in journey.hops)
+    return "header.same.routed" if is_routed else "header.same"
+
+
 def same_way(journey: Journey) -> bool:
     """Did the reply come back over the same devices?"""
     there, back = journey.sightings("request"), journey.sightings("reply")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tulle.render.walk_article import ASIDE
-from tulle.render.walk_brief import arrow_lines, same_way, verdict_lines
+from tulle.render.walk_brief import arrow_lines, same_node, same_way, verdict_lines
 from tulle.render.walk_broken import broken_walk
 from tulle.render.walk_findings import finding_text
 from tulle.render.walk_look import Look
@@ -105,7 +105,7 @@ def _tunnel(journey: Journey, lang: str) -> str:
     if overlay is not None and overlay.vni is not None:
         return say("header.tunnel", lang, backend=overlay.backend, vni=overlay.vni, port=overlay.port)
     is_switched = journey.source.node == journey.target.node and journey.target.role == journey.source.role == "pod"
-    return say("header.same" if is_switched else "header.plain", lang)
+    return say(same_node(journey) if is_switched else "header.plain", lang)
 
 
 def _notes(journey: Journey, look: Look) -> Iterable[Line]:

@@ -18,6 +18,7 @@ WORDS: Final[Words] = {
     "header.node": ("{pod} {ip}", "{pod} {ip}"),
     "header.tunnel": ("{backend} VNI {vni}, udp/{port}", "{backend} VNI {vni}，udp/{port}"),
     "header.same": ("same node: the bridge alone", "同一节点：只经过网桥"),
+    "header.same.routed": ("same node: routed, without a bridge", "同一节点：路由转发，不经过网桥"),
     "header.plain": ("no tunnel on this path", "此路径上没有隧道"),
     "header.clocks": ("two clocks, {offset} apart ({method})", "两个时钟，相差 {offset}（{method}）"),
     "header.clock": ("one kernel, one clock", "同一内核，同一时钟"),

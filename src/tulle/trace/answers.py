@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Final
 
-from tulle.model.objects import RTPROT_TULLE
+from tulle.model.objects import RTPROT_TULLE, RTPROT_TULLE_POD
 from tulle.trace.asking import Answer
 from tulle.trace.journey import Reason, ReasonKind
 from tulle.wire.rtnetlink.neighbors import NeighborMessage, decode_neighbor
@@ -16,6 +16,7 @@ from tulle.wire.rtnetlink.routes import RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteMess
 
 PROTOCOLS: Final[Mapping[int, str]] = {
     RTPROT_TULLE: "tulle",
+    RTPROT_TULLE_POD: "tulle",
     1: "redirect",
     2: "kernel",
     3: "boot",

@@ -31,6 +31,8 @@ REFUSED: Final[Mapping[str, tuple[tuple[JsonValue, ...], str]]] = {
 }
 """Keys of the bridge plugin: the values that ask for nothing, and why any other is refused."""
 OWN_KEYS: Final = frozenset({"guard"})
+MODES: Final = ("bridge", "routed")
+"""How pods are connected to their node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,15 @@ class Wishes:
 class NetworkConf:
     """The network's configuration, of the keys that tulle reads.  ``gateway``: the bridge has the pods' gateway.
 
-    ``bridge`` None: the one that the node has; ``mtu`` None: the node's.  ``ip_masq`` asks for pods
-    that are masqueraded, also where the agent does not for all.  ``guard``: what comes out of a pod has its own
-    addresses; ``guard_needed``: no pod without.  ``ipam`` None: tulle gives the addresses, else the plugin of this
-    name, whose result has the routes.
+    ``routed``: pods have no bridge.  ``bridge`` None: the one that the node has; ``mtu`` None: the node's.
+    ``ip_masq`` asks for pods that are masqueraded, also where the agent does not for all.  ``guard``: what comes out
+    of a pod has its own addresses; ``guard_needed``: no pod without.  ``ipam`` None: tulle gives the addresses, else
+    the plugin of this name, whose result has the routes.
     """
 
     cni_version: str
     name: str
+    routed: bool = False
     bridge: str | None = None
     mtu: int | None = None
     hairpin: bool = True
@@ -94,9 +97,11 @@ def parse_conf(conf: Mapping[str, JsonValue], version: str) -> NetworkConf:
         default_gateway = "delegate" not in conf and is_gateway is not False
     ip_masq = _flag(bridge, "ipMasq")  # flannel's: whenever its agent does not
     guard, checked = _flag(own, "guard"), _flag(bridge, "macspoofchk")
+    routed = _is_routed(bridge)
     return NetworkConf(
         cni_version=version,
         name=matching("name", conf.get("name"), NAME, BAD_CONFIG),
+        routed=routed,
         bridge=_bridge(bridge.get("bridge")),
         mtu=_mtu(bridge.get("mtu")),
         hairpin=not promiscuous if hairpin is None else hairpin,
@@ -181,6 +186,18 @@ def _other_ipam(ipam: Mapping[str, JsonValue]) -> str | None:
     if not isinstance(kind, str) or not NAME.fullmatch(kind):
         raise CniError(UNSUPPORTED_FIELD, "ipam.type", f"has the value {kind!r}, which is no plugin's name")
     return kind
+
+
+def _is_routed(conf: Mapping[str, JsonValue]) -> bool:
+    """``mode``, called as other plugins call theirs.  A bridge's keys ask for a bridge."""
+    mode = conf.get("mode", "bridge")
+    if not isinstance(mode, str) or mode not in MODES:
+        raise CniError(BAD_CONFIG, f"mode {mode!r}", f"must be one of {', '.join(MODES)}")
+    if mode == "routed":
+        for name in ("bridge", "promiscMode", "forceAddress"):
+            if conf.get(name.lower()):
+                raise CniError(BAD_CONFIG, name, "cannot be set together with mode routed, which has no bridge")
+    return mode == "routed"
 
 
 def _wishes(conf: Mapping[str, JsonValue]) -> Wishes:
