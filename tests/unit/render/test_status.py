@@ -5,25 +5,10 @@ from unicodedata import east_asian_width
 
 import pytest
 
+from tests.kit.watched import HOUR_NS, STATUS
 from tulle.render.status import format_leases, format_peers, format_plan_answer, format_status
 
-HOUR_NS = 3_600_000_000_000
-HEALTHY: dict[str, Any] = {
-    "state": "ready",
-    "now_ns": HOUR_NS,
-    "network": ["10.244.0.0/16"],
-    "lease": {"subnet": "10.244.1.0/24", "subnet6": None, "deadline_ns": 24 * HOUR_NS},
-    "underlay": {"device": "eth0", "address": "192.168.64.11", "address6": None, "mtu": 1500},
-    "backend": {"type": "vxlan", "vni": 1, "port": 8472},
-    "store": {"url": "sqlite:///leases.db", "reachable": True, "revision": 5},
-    "peers": 1,
-    "passes": 4,
-    "steps": 8,
-    "repairs": 0,
-    **{kind: [] for kind in ("problems", "conflicts", "failures", "refused", "undecodable", "held")},
-    "dropping_chains": [],
-    "strangers": [],
-}
+HEALTHY: dict[str, Any] = {**STATUS, "repairs": 0}
 CHAIN = {"engine": "nft", "family": "ip", "table": "filter", "chain": "FORWARD", "by_rule": None, "accepted": False}
 
 
