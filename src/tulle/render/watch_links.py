@@ -63,7 +63,7 @@ def watched_links(
     """
     every = tuple(links)
     lower = {link.link for link in every if link.kind == "vxlan" and link.link != NO_DEVICE}
-    bridges = {link.master for link in every if _container(link)}
+    bridges = {link.master for link in every if link.master and _container(link)}
 
     def role(link: LinkMessage) -> Role | None:
         if link.kind == "vxlan":
@@ -91,8 +91,9 @@ def watched_links(
 
 
 def _container(link: LinkMessage) -> str:
-    """Whose end of a pair this port of a bridge is; "" when it is no pod's."""
-    return link.alias.removeprefix(POD_ALIAS) if link.master and link.alias.startswith(POD_ALIAS) else ""
+    """Whose end of a pair this is, on a bridge or not; "" when it is no pod's.  A lab's own alias has a blank."""
+    pods = link.alias.startswith(POD_ALIAS) and " " not in link.alias
+    return link.alias.removeprefix(POD_ALIAS) if pods else ""
 
 
 def rates(before: WatchedLink | None, after: WatchedLink, elapsed_ns: int) -> Rates | None:

@@ -34,6 +34,7 @@ NODE = (
     message(6, "veth2", kind="veth", master=IfIndex(5), alias="tulle:bbb"),
     message(7, "veth1", kind="veth", master=IfIndex(5), alias="tulle:aaa"),
     message(8, "veth9", kind="veth", master=IfIndex(4)),
+    message(9, "routed", kind="veth", alias="tulle:ccc"),
 )
 
 
@@ -44,6 +45,7 @@ def test_only_the_devices_of_the_overlay_are_watched(underlay: str | None) -> No
         ("eth0", "underlay", ""),
         ("flannel.1", "tunnel", ""),
         ("cbr0", "bridge", ""),
+        ("routed", "pod", ""),
         ("veth2", "pod", ""),
         ("veth1", "pod", "pod1"),
     ]
