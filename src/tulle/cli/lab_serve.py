@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -61,11 +61,14 @@ def serve(args: argparse.Namespace) -> int:
         )
     for module in WARM:
         import_module(f"tulle.{module}")
-    with _listening(args.port) as sock:
-        site = _site(sock)
-        _announce(args, state, site)
-        with _opened(args, folder().home(state.name), site):
-            asyncio.run(_until_told(ServedLab(folder=folder(), name=state.name), site, sock))
+    with _listening(args.port) as sock, ExitStack() as until_the_end:
+        site, lab = _site(sock), ServedLab(folder=folder(), name=state.name)
+
+        def show() -> None:
+            _announce(args, state, site)
+            until_the_end.enter_context(_opened(args, folder().home(state.name), site))
+
+        asyncio.run(_until_told(lab, site, sock, show))
     if not args.json and folder().read(state.name) is None:
         print(GONE[bool(args.lang == "zh")].format(state.name))
     return EXIT_YES
@@ -119,14 +122,18 @@ async def _apart(work: Callable[[], int]) -> "Done":
     return await apart(work)
 
 
-async def _until_told(lab: ServedLab, site: "Site", sock: socket.socket) -> None:
-    """Serve until told to stop, also by a terminal that closes, or until the lab is gone."""
+async def _until_told(lab: ServedLab, site: "Site", sock: socket.socket, show: Callable[[], None]) -> None:
+    """Serve until told to stop, also by a terminal that closes, or until the lab is gone.
+
+    ``show`` tells where; it is called once we can be told to stop.
+    """
     from tulle.serve.server import LabServer
 
     serving = asyncio.ensure_future(LabServer(lab, site).serve(sock))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, serving.cancel)
+    show()
     with suppress(asyncio.CancelledError):
         await serving
 
