@@ -6,7 +6,7 @@ from random import Random
 
 from tulle.kernel.fake import FakeKernel
 from tulle.model.change import Outcome, Plan
-from tulle.model.network import DroppingChain, IPNetwork
+from tulle.model.network import DroppingChain, IPNetwork, PacketFilters
 from tulle.model.state import KernelState, Scope
 
 NS = 1_000_000_000
@@ -92,6 +92,10 @@ class LifeKernel:
     ) -> tuple[DroppingChain, ...]:
         await self._moment()
         return await self._kernel.dropping_chains(networks, tunnels)
+
+    async def packet_filters(self) -> PacketFilters:
+        await self._moment()
+        return await self._kernel.packet_filters()
 
     def changes(self) -> AsyncIterator[Scope]:
         return self._kernel.changes()

@@ -72,6 +72,8 @@ class Watcher(Protocol):
 
     def plans(self, node: "SimNode", plan: Plan) -> None: ...
 
+    def breaks(self, law: str, what: str) -> None: ...
+
     def placed(self, node: "SimNode") -> None: ...
 
 
@@ -220,6 +222,8 @@ class SimNode:
                 await self._agent(life)
             except* TulleError as errors:
                 self.watcher.said(f"{self} ended: {errors.exceptions[0]}")
+            except* Exception as errors:  # noqa: BLE001 - whatever it is, it is a crash
+                self.watcher.breaks("L0", f"{self} crashed: {errors.exceptions[0]!r}")
             self.node = None
             await asyncio.sleep(RESTART_S)
 
