@@ -5,6 +5,7 @@ flannel's side is played with etcdctl, as it writes: a new etcd lease and an unc
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,20 @@ def test_f09_of_two_nodes_at_one_address_that_start_at_once_the_older_stays(serv
         assert (await store.snapshot()).leases == tuple(held)
         for each in stores:
             await each.close()
+
+    told(server, story)
+
+
+def test_f54_a_key_that_only_begins_like_a_lease_locks_nobody_out(server: Etcd) -> None:
+    """Neither from the subnet of the last run, which is asked for again and again, nor from reserving it."""
+
+    async def story(store: Store) -> None:
+        for number, tail in ((5, "0"), (5, "\n"), (6, "x")):
+            await asyncio.to_thread(server.put, f"subnets/{key(number)}{tail}", "{}")
+        before = SubnetEnv(networks=(IPv4Network("10.244.0.0/16"),), subnet=lease(5).subnet, mtu=1450, ip_masq=True)
+        held = await keeper(store, "first").acquire(offer(CONFIG, 1, before))
+        assert held.key == key(5)
+        await store.reserve([reservation(6)])
 
     told(server, story)
 

@@ -43,7 +43,7 @@ class Writing:
 def create(layout: Layout, writing: Writing, guard: KeyValue | None) -> bytes:
     """Claim what nobody holds; ``guard`` is the record of the IPv6 subnet as it stands.  Answers with the lease."""
     key = layout.lease(writing.lease.key)
-    conditions = [absent(*layout.claims_of(writing.lease)), *six_is_free(layout, writing.lease, guard)]
+    conditions = [*_nobody_claims(layout, writing.lease), *six_is_free(layout, writing.lease, guard)]
     return txn_request(conditions, [*writing.puts(layout), *_node(layout, writing.lease), get(key)])
 
 
@@ -96,8 +96,13 @@ def remove(layout: Layout, key: LeaseKey, records: Mapping[bytes, KeyValue | Non
 def reserve(layout: Layout, reservations: Sequence[Lease]) -> bytes:
     """Write leases without an end where nobody holds any, all or none."""
     writings = [Writing(lease=lease, ttl_lease=0, ends_ns=None) for lease in reservations]
-    conditions = [absent(*layout.claims_of(lease)) for lease in reservations]
+    conditions = [condition for lease in reservations for condition in _nobody_claims(layout, lease)]
     return txn_request(conditions, [part for writing in writings for part in writing.puts(layout)])
+
+
+def _nobody_claims(layout: Layout, lease: Lease) -> list[bytes]:
+    """The conditions that nobody holds its IPv4 subnet."""
+    return [absent(*keys) for keys in layout.claims_of(lease)]
 
 
 def _node(layout: Layout, lease: Lease) -> list[bytes]:

@@ -79,12 +79,16 @@ class Layout:
         """The records of a lease, IPv4's first: one for each subnet that its key claims, whatever the key is."""
         return [self.records + part.encode() for part in key.split("&") if part != NO_SUBNET]
 
-    def claims_of(self, lease: Lease) -> tuple[bytes, bytes]:
-        """The range of keys that claim the IPv4 subnet of ``lease``, paired with whatever; else its key alone."""
+    def claims_of(self, lease: Lease) -> tuple[tuple[bytes, bytes], ...]:
+        """The ranges of keys that claim the IPv4 subnet of ``lease``, alone or paired; else its key alone.
+
+        Not everything that begins with the subnet's name is such a key: rubbish must not lock anybody out.
+        """
         if lease.subnet is None:
-            return self.lease(lease.key), b""
-        first = self.lease(lease_key(lease.subnet, None))
-        return first, after(first)
+            return ((self.lease(lease.key), b""),)
+        alone = self.lease(lease_key(lease.subnet, None))
+        paired = alone + b"&"
+        return (alone, b""), (paired, after(paired))
 
     def lease_key(self, key: bytes) -> LeaseKey | None:
         """The tail of a key below ``subnets``, printable whatever it is; None for other keys."""

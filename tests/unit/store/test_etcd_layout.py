@@ -46,12 +46,14 @@ def test_keys_are_flannels_and_tulles_own_lie_beside_them() -> None:
     assert LAYOUT.node(NodeId("abc")) == b"/coreos.com/network/tulle/nodes/abc"
 
 
-def test_the_range_of_claims_holds_every_pairing_of_an_ipv4_subnet_and_no_other() -> None:
-    start, end = LAYOUT.claims_of(lease(1, six=9))
-    inside = [LAYOUT.lease(lease(1, six=six).key) for six in (None, 1, 9)]
-    outside = [LAYOUT.lease(lease(number).key) for number in (0, 10, 100, 2)]
-    assert all(start <= each < end for each in inside)
-    assert not any(start <= each < end for each in outside)
+def test_the_claims_of_an_ipv4_subnet_are_its_key_and_every_pairing_and_no_other() -> None:
+    (alone, nothing), (start, end) = LAYOUT.claims_of(lease(1, six=9))
+    assert (alone, nothing) == (LAYOUT.lease(lease(1).key), b"")
+    paired = [LAYOUT.lease(lease(1, six=six).key) for six in (1, 9)]
+    others = [LAYOUT.lease(lease(number).key) for number in (0, 10, 100, 2)]
+    rubbish = [alone + tail for tail in (b"0", b"\n", b" ", b"%", b"'")]
+    assert all(start <= each < end for each in paired)
+    assert not any(start <= each < end for each in (*others, *rubbish))
 
 
 @given(st.binary(min_size=1, max_size=8).filter(lambda prefix: prefix[-1] < 0xFF), st.binary(max_size=4))
