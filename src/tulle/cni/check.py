@@ -7,14 +7,14 @@ Plugins later in the chain may have changed what they are for: ``tuning`` the MA
 from dataclasses import replace
 from ipaddress import ip_interface
 
-from tulle.cni.attach import Attachment, PodNetwork, attachment, routed_scope
+from tulle.cni.attach import LOOPBACK, Attachment, PodNetwork, attachment, routed_scope
 from tulle.cni.other_ipam import recorded
 from tulle.cni.site import Site, is_without_ipv6, plan_towards
 from tulle.errors import TulleError
 from tulle.kernel.port import Kernel
 from tulle.model.change import Create, Plan, Step
-from tulle.model.objects import Link, Route
-from tulle.model.state import Scope
+from tulle.model.objects import KernelObject, Link, Route, Sysctl, VethKind
+from tulle.model.state import KernelState, Scope
 from tulle.plan.text import format_object
 from tulle.wire.cni import Invocation
 from tulle.wire.cni_conf import parse_mac
@@ -31,6 +31,8 @@ async def check(site: Site, call: Invocation) -> bytes:
         observed = look.observed
         if call.delegate is None:
             wanted = _wanted(site, call, network, look.bridge)
+            if look.device is None and site.records(call.conf.name).get(call.owner) is None:
+                wanted = _as_another_made_it(wanted)
         else:
             await site.ask(call.delegate, "CHECK")
             wanted = _wanted_of_others(call, call.delegate.type, network, look.bridge)
@@ -62,6 +64,18 @@ def _wanted_of_others(call: Invocation, kind: str, network: PodNetwork, bridge: 
     assert call.previous is not None, "the decoder asks for it"
     made = recorded(_as_tuned(call), kind, encode_answer(call.previous.body))
     return attachment(made.call, network, made.addresses, bridge, made.gateways)
+
+
+def _as_another_made_it(wanted: Attachment) -> Attachment:
+    """A pod of flannel's chain: its pair has a name, its interface a MAC that only its own plugin knows."""
+    host = (obj for obj in wanted.host if not isinstance(obj, Sysctl) and not _is_pair(obj))
+    pod = (obj for obj in wanted.pod if not isinstance(obj, Sysctl) and obj.key != LOOPBACK.key)
+    loose = (replace(obj, mac=None, mtu=None) if isinstance(obj, Link) else obj for obj in pod)
+    return replace(wanted, host=KernelState.of(host), pod=KernelState.of(loose))
+
+
+def _is_pair(obj: KernelObject) -> bool:
+    return isinstance(obj, Link) and isinstance(obj.kind, VethKind)
 
 
 def _as_recorded(site: Site, call: Invocation) -> Invocation:
