@@ -83,6 +83,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         en="put the CNI plugin where runtimes look for it, or remove it",
         zh="把 CNI 插件放到运行时查找的位置，或移除它",
     ),
+    "leave": Command(
+        module="tulle.cli.leave",
+        en="give this node back to flannel's daemon, or clean it",
+        zh="把本节点交还给 flannel 守护进程，或清理干净",
+    ),
     "agent": Command(module="tulle.cli.agent", en="run the node agent (also: tulled)", zh="运行节点代理（同 tulled）"),
     "completion": Command(
         module="tulle.cli.completion",

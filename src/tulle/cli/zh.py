@@ -215,6 +215,12 @@ HELP: Final[Mapping[str, str]] = {
     "how often rules of iptables-legacy, which announces nothing, are looked at (default: 5)": (
         "iptables-legacy 不会通知变化，多久检查一次其中的规则（默认 5）"
     ),
+    "give this node back to flannel's daemon, or clean it of tulle": "把本节点交还给 flannel 守护进程，或清除 tulle",
+    "remove devices, routes, rules and the lease": "移除设备、路由、规则和租约",
+    "with --clean: the lease stays until it expires": "与 --clean 合用：租约保留到过期",
+    "with --clean: also while pods are attached": "与 --clean 合用：有 Pod 接入时也执行",
+    "print what would be done as commands, and do nothing": "以命令形式显示将要做的事，不实际执行",
+    "where subnet.env is": "subnet.env 所在位置",
     "append the log to PATH instead of stderr": "把日志追加到 PATH，而不是标准错误",
     "log more": "记录更详细的日志",
     # completion, man
