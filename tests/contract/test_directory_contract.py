@@ -1,11 +1,14 @@
 """Directory, Registration and Administration: what every store promises to who reads it."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
-from tests.contract.stores import ALL, CLAIMING, CONFIG, LONG_S, Site, key, lease, on, reservation
+from tests.contract.stores import ALL, CLAIMING, CONFIG, LONG_S, PATIENCE_S, Site, key, lease, on, reservation
 from tulle.errors import ConfigError, LeaseConflict
 from tulle.model.lease import Departure, Gone, LeaseKey, Put, Snapshot
 from tulle.wire.network_config import decode_network_config
@@ -26,6 +29,19 @@ async def test_a_configuration_that_breaks_a_rule_is_not_stored(site: Site) -> N
     with pytest.raises(ConfigError, match="SubnetLen"):
         await store.write_network_config(b'{"Network":"10.0.0.0/16","SubnetLen":31,"Backend":{"Type":"vxlan"}}')
     assert await store.network_config() == decode_network_config(CONFIG)
+
+
+@on(ALL)
+async def test_a_watch_of_the_configuration_tells_what_is_there_and_what_becomes_of_it(site: Site) -> None:
+    store = site.client()
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        aclosing(cast("AsyncGenerator[object]", site.client().watch_config())) as seen,
+    ):
+        assert await anext(seen) is None
+        for value in (CONFIG, CONFIG.replace(b"244", b"99"), CONFIG):
+            await store.write_network_config(value)
+            assert await anext(seen) == decode_network_config(value)
 
 
 @on(ALL)

@@ -9,14 +9,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from tulle.errors import LeaseConflict, LeaseLost, StoreUnavailable
+from tulle.errors import ConfigError, LeaseConflict, LeaseLost, StoreUnavailable
 from tulle.model.lease import Departure, Gone, Lease, LeaseEvent, LeaseKey, Put, Snapshot, Undecodable
 from tulle.model.network import NetworkConfig
 from tulle.seams import Clock
 from tulle.store.ports import Grant
-from tulle.wire.network_config import decode_network_config
+from tulle.wire.network_config import decode_network_config, judge_network_config
 
 NS = 1_000_000_000
+LOOK_S = 0.01
+"""How often a watch of the configuration looks."""
 
 
 @dataclass
@@ -97,6 +99,15 @@ class MemoryStore:
     async def network_config(self) -> NetworkConfig | None:
         await self._ask()
         return None if self._shelf.config is None else decode_network_config(self._shelf.config)
+
+    async def watch_config(self) -> AsyncIterator[NetworkConfig | ConfigError | None]:
+        seen: bytes | None = b"nothing yet"
+        while True:
+            await self._ask()
+            before, seen = seen, self._shelf.config
+            if seen != before:
+                yield judge_network_config(seen)
+            await self._shelf.clock.sleep(LOOK_S)
 
     async def snapshot(self) -> Snapshot:
         await self._ask()

@@ -30,6 +30,7 @@ DUAL = (
     '{"Network":"10.244.0.0/16","SubnetLen":24,"EnableIPv6":true,"IPv6Network":"fd10:244::/48",'
     '"EnableNFTables":true,"Backend":{"Type":"vxlan"}}'
 )
+DIRECT = CONFIG.replace('"vxlan"', '"vxlan","DirectRouting":true')
 PMTUDISC_DO = 2
 DISCOVER = {socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
 """The socket option that forbids fragments, for each family.  Source: linux/in.h, linux/in6.h."""
@@ -134,6 +135,26 @@ def test_both_families_cross_both_ways_also_at_full_size(tmp_path: Path) -> None
         ours, theirs = (site.server.get(key) for key in keys)
         assert shape(ours) == shape(theirs)
         assert site.tulle.status()["refused"] == []
+
+
+def test_with_direct_routing_both_go_past_the_tunnel_and_tulle_decides_anew(tmp_path: Path) -> None:
+    with mixed(tmp_path, config=DIRECT) as site:
+        site.start()
+        for source, sink in ((1, 2), (2, 1)):
+            assert site.crosses(source, sink, FULL_SIZE[socket.AF_INET])
+        ways = {name: site.cluster.net.run(name, "ip", "route") for name in ("node1", "node2")}
+        assert "10.244.2.0/24 via 192.168.64.12 dev eth0" in ways["node1"]
+        assert "10.244.1.0/24 via 192.168.64.11 dev eth0" in ways["node2"]
+        assert site.tulle.sh("bridge", "fdb", "show", "dev", "flannel.1") == ""
+
+        site.tulle.ip("route add 192.168.64.12/32 via 192.168.64.1 dev eth0")
+        tunnel = "10.244.2.0/24 via 10.244.2.0 dev flannel.1"
+        until(lambda: tunnel in site.tulle.sh("ip", "route"), "no neighbour any more", lambda: site.tulle.log)
+        assert "192.168.64.12" in site.tulle.sh("bridge", "fdb", "show", "dev", "flannel.1")
+        site.tulle.ip("route del 192.168.64.12/32")
+        until(lambda: tunnel not in site.tulle.sh("ip", "route"), "a neighbour again", lambda: site.tulle.log)
+        site.tulle.converge(1)
+        assert site.crosses(1, 2, 64)
 
 
 def test_what_they_store_differs_in_nothing_but_addresses(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ data path stays up, the lease stays in the store until it expires or ``tulle lea
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from tulle.agent.control import ControlServer
 from tulle.agent.desk import Desk
@@ -56,19 +56,27 @@ async def run_agent(options: AgentOptions) -> None:
         herald = Herald(os.environ, os.getpid(), desk, clock)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(herald.run(), name="keep who started us told")
-            await be_a_node(options, rim, desk, herald.placed)
+            await be_a_node(options, rim, desk, herald.placed, herald.reloading)
 
 
-async def be_a_node(options: AgentOptions, rim: Rim, desk: Desk, on_place: Callable[[], None]) -> None:
+async def be_a_node(
+    options: AgentOptions,
+    rim: Rim,
+    desk: Desk,
+    on_place: Callable[[], None],
+    on_reload: Callable[[], None] = lambda: None,
+) -> None:
     """Take a place in the network and keep it until cancelled.  Raises as ``run_agent``.
 
-    ``on_place`` is called once: the node's own part stands, ``subnet.env`` is written, pods can be served.
+    ``on_place``: the node's own part stands, ``subnet.env`` is written, pods can be served; called again
+    when that is so under another configuration, ``on_reload`` when it begins to be put into effect.
     """
     changes = rim.kernel.changes()  # before the first look at the host: nothing falls between
     node = await take_place(options, rim, desk)
     desk.open(node)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_follow_leases(node), name="follow leases")
+        tasks.create_task(_follow_config(node, on_place, on_reload), name="follow the configuration")
         tasks.create_task(_follow_kernel(node, changes, rim.kernel_changed), name="follow the kernel")
         tasks.create_task(node.keeper.run(), name="keep own lease")
         tasks.create_task(node.reconciler.run(), name="reconcile")
@@ -100,8 +108,19 @@ async def _follow_leases(node: Node) -> None:
         await node.clock.sleep(jittered(node.random))
 
 
+async def _follow_config(node: Node, on_place: Callable[[], None], on_reload: Callable[[], None]) -> None:
+    """Go over to whatever configuration the store has, where a running node can."""
+    while True:
+        with suppress(StoreUnavailable):  # whoever follows the leases says so
+            async for seen in node.directory.watch_config():
+                if node.config_seen(seen):
+                    on_reload()
+                    await _take_notice(node, on_place)
+        await node.clock.sleep(jittered(node.random))
+
+
 async def _take_notice(node: Node, on_place: Callable[[], None]) -> None:
-    await node.reconciler.wait_until(lambda reconciler: reconciler.in_place)
+    await node.reconciler.wait_until(lambda reconciler: reconciler.in_place and not reconciler.dirty)
     on_place()
 
 

@@ -126,6 +126,11 @@ class LeaseKeeper:
         )
         await self._renew(replace(lease, key=self._grant.lease.key, owner=self._identity.node_id))
 
+    def configure(self, config: NetworkConfig) -> None:
+        """Ask by ``config`` when a lease has to be taken again.  The lease that we hold fits it."""
+        if self._offer is not None:
+            self._offer = replace(self._offer, config=config)
+
     def noticed(self, event: LeaseEvent) -> None:
         """Tell the keeper what the store says, so that it need not wait for its next renewal to find out."""
         if self._grant is not None and _shows_loss(event, self._grant):

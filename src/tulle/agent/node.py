@@ -11,9 +11,12 @@ from tulle.agent.options import AgentOptions
 from tulle.agent.reconciler import Reconciler
 from tulle.agent.status import NodeStatus
 from tulle.cni.attach import PodNetwork
+from tulle.errors import ConfigError
 from tulle.kernel.port import Kernel
+from tulle.model.network import NetworkConfig
 from tulle.plan.desired import pod_mtu
 from tulle.plan.intent import Intent
+from tulle.plan.reconfigure import why_not
 from tulle.seams import Clock, Files, Random
 from tulle.store.ports import Directory
 from tulle.wire.subnet_env import SubnetEnv, format_subnet_env
@@ -39,6 +42,8 @@ class Node:
     store_reachable: bool = True
     file_problem: str | None = None
     """Why ``subnet.env`` could not be written; None when it could."""
+    config_problem: str | None = None
+    """Why the network configuration in force is not the store's; None when it is."""
 
     def store_answers(self, reachable: bool, reason: str = "") -> None:
         """Note whether the store answers; say so when that changes."""
@@ -47,12 +52,35 @@ class Node:
             self.reconciler.history.tell(News(kind="store", text=text))
         self.store_reachable = reachable
 
+    def config_seen(self, seen: NetworkConfig | ConfigError | None) -> bool:
+        """What the store's network configuration is now: applied (True), known already, or refused with its reason."""
+        inputs, options = self.reconciler.intent.desired.inputs, self.options
+        match seen:
+            case None:
+                why = "network configuration: gone from the store"
+            case ConfigError():
+                why = str(seen)
+            case NetworkConfig():
+                public = (options.public_ip, options.public_ip6)
+                reason = why_not(inputs.config, seen, inputs.host, inputs.own, public)
+                why = f"network configuration: {reason}" if reason is not None else None
+        before, self.config_problem = self.config_problem, f"{why}; the last one stays" if why is not None else None
+        if self.config_problem not in {None, before}:
+            self.reconciler.history.tell(News(kind="problem", text=self.config_problem or ""))
+        if not isinstance(seen, NetworkConfig) or why is not None or seen == inputs.config:
+            return False
+        log.info("network configuration: a change is applied")
+        self.reconciler.configure(seen)
+        self.keeper.configure(seen)
+        return True
+
     def status(self) -> NodeStatus:
         """Everything, now."""
         reconciler = self.reconciler
         report = reconciler.report
-        if self.file_problem is not None:
-            report = replace(report, problems=(*report.problems, self.file_problem))
+        problems = [problem for problem in (self.config_problem, self.file_problem) if problem is not None]
+        if problems:
+            report = replace(report, problems=(*report.problems, *problems))
         return NodeStatus(
             intent=reconciler.intent,
             report=report,

@@ -4,6 +4,7 @@ systemd is one such listener, the lab another.  Source: sd_notify(3), sd_watchdo
 """
 
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, Protocol
@@ -52,11 +53,6 @@ def watchdog_s(environment: Mapping[str, str], pid: int) -> float | None:
     return int(wanted) / US
 
 
-def reloading(now_ns: int) -> tuple[str, str]:
-    """What is said before a change of configuration takes effect; ``READY`` follows.  ``now_ns``: CLOCK_MONOTONIC."""
-    return "RELOADING=1", f"MONOTONIC_USEC={now_ns // 1000}"
-
-
 class Herald:
     """Keeps the listener told: a line of status when it changes, and signs of life while there is life."""
 
@@ -67,10 +63,14 @@ class Herald:
         self._said = ""
 
     def placed(self) -> None:
-        """The node has taken its place."""
+        """The node has taken its place, or has gone over to another configuration."""
         self._placed = True
         notify(self._environment, READY)
         self._tell()
+
+    def reloading(self) -> None:
+        """Another configuration takes effect; ``placed`` once it has."""
+        notify(self._environment, "RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     async def run(self) -> None:
         """Until cancelled, or until nobody listens any more who wants signs of life."""

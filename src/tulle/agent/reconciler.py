@@ -33,6 +33,7 @@ from tulle.plan.firewall import FILTER_KEYS
 from tulle.plan.intent import Intent
 from tulle.plan.slices import SLICE, Joint, slices
 from tulle.plan.underlay import HOST_SYSCTLS, UnderlayWish, host_facts
+from tulle.plan.ways import is_about_ways
 from tulle.seams import Clock, Random
 from tulle.wire.iptables import LEGACY
 
@@ -109,6 +110,11 @@ class Reconciler:
         return self._intent.book.synced and self._report.passes > 0 and settled
 
     @property
+    def dirty(self) -> bool:
+        """Is there work that no pass has looked at yet?"""
+        return bool(self._intended or self._drifted)
+
+    @property
     def in_place(self) -> bool:
         """Does the node's own part stand, whatever became of single peers?  From then on pods can be served."""
         if not self._report.passes:
@@ -145,6 +151,11 @@ class Reconciler:
         if own.key != self._intent.desired.inputs.own.key:
             self.history.tell(News(kind="lease", text=f"{own.key} now"))
         self._adopt(self._intent.after_own(own))
+
+    def configure(self, config: NetworkConfig) -> None:
+        """The network's configuration is another one now."""
+        self._wish = replace(self._wish, overlay=config.networks, direct=config.direct_routing)
+        self._adopt(self._intent.after_config(config))
 
     def kernel_changed(self, scope: Scope) -> None:
         """The kernel says that somebody changed something; what can't matter to us is dropped here."""
@@ -353,9 +364,11 @@ class Reconciler:
         return [obj.key for obj in own if isinstance(obj, IptablesRules) and obj.engine == LEGACY]
 
     def _touches_host(self, scope: Scope) -> bool:
-        """Is it about the underlay, or, while that is missing, about any device?"""
+        """Is it about the underlay, or, while that is missing, about any device?  With DirectRouting, about any way?"""
         underlay = self._intent.desired.inputs.host.underlay.device
-        return underlay in scope.devices or (bool(scope.devices) and "underlay" in self._problems)
+        if underlay in scope.devices or (bool(scope.devices) and "underlay" in self._problems):
+            return True
+        return self._wish.direct and is_about_ways(scope.keys, self._wish.overlay)
 
     def _record(self, done: Pass) -> None:
         failed = {outcome.step.key for outcome in done.failures} | {conflict.key for conflict in done.plan.conflicts}

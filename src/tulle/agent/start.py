@@ -58,16 +58,7 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
     kernel, store, clock, random, files = rim.kernel, rim.store, rim.clock, rim.random, rim.files
     patience = Patience(clock, random, desk)
     config = await _network_config(store, patience)
-    wish = UnderlayWish(
-        iface=options.iface,
-        iface_regex=options.iface_regex,
-        can_reach=options.iface_can_reach,
-        public_ip=options.public_ip,
-        public_ip6=options.public_ip6,
-        need4=config.pool4 is not None,
-        need6=config.pool6 is not None,
-        overlay=config.networks,
-    )
+    wish = _wish(options, config)
     host, observed = await observe_host(kernel, wish, config)
     check_room(config, host)
     check_public(config, host, options.public_ip, options.public_ip6)
@@ -104,6 +95,21 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
 
     reconciler.on_pass = after_pass
     return node
+
+
+def _wish(options: AgentOptions, config: NetworkConfig) -> UnderlayWish:
+    """What a person and the network ask of the underlay."""
+    return UnderlayWish(
+        iface=options.iface,
+        iface_regex=options.iface_regex,
+        can_reach=options.iface_can_reach,
+        public_ip=options.public_ip,
+        public_ip6=options.public_ip6,
+        need4=config.pool4 is not None,
+        need6=config.pool6 is not None,
+        overlay=config.networks,
+        direct=config.direct_routing,
+    )
 
 
 @dataclass(slots=True)

@@ -73,6 +73,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         en="what the agent would change now, as ip/bridge/nft text",
         zh="代理现在会做的更改，以 ip/bridge/nft 命令显示",
     ),
+    "need-overlay": Command(
+        module="tulle.cli.need_overlay",
+        en="whether plain routes to the peers would do, asked of the network",
+        zh="到对等节点用普通路由是否足够，直接向网络求证",
+    ),
     "network": Command(
         module="tulle.cli.network",
         en="show or set the network configuration that all nodes share",

@@ -180,6 +180,18 @@ HELP: Final[Mapping[str, str]] = {
     ),
     "a node of a lab instead of this machine": "实验中的一个节点，而不是本机",
     "as if the kernel held nothing of it: the whole state as text": "假定内核中什么都没有：显示全部状态",
+    # need-overlay
+    "whether plain routes to the peers would do": "到对等节点用普通路由是否足够",
+    "Ask the network whether an overlay is needed: an echo request to each peer's pod side, past the tunnel, and what "
+    "comes back. Changes nothing.": (
+        "向网络求证是否需要覆盖网络：绕过隧道，向每个对等节点的 Pod 一侧发送回显请求，看有什么回来。"
+        "不做任何改动。"
+    ),
+    "Each node answers for itself: its packets there, and the answers back. Exit code 0: an overlay is needed, 1: "
+    "plain routes would do for every peer, 2: not known.": (
+        "每个节点只回答自己的情况：自己发去的包与返回的应答。"
+        "退出码 0：需要覆盖网络，1：普通路由对每个对等节点都足够，2：无法得知。"
+    ),
     # agent
     "Be this node's agent: hold a lease, and keep the kernel's overlay state true.": (
         "作为本节点的代理：持有租约，并使内核中的覆盖网络状态始终正确。"

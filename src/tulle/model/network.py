@@ -77,6 +77,11 @@ class NetworkConfig:
     enable_nftables: bool | None = None
 
     @property
+    def direct_routing(self) -> bool:
+        """Are peers that are neighbours on the underlay reached without the tunnel?"""
+        return isinstance(self.backend, Vxlan) and self.backend.direct_routing
+
+    @property
     def networks(self) -> tuple[IPNetwork, ...]:
         """The overlay's networks, IPv4 first."""
         return tuple(pool.network for pool in (self.pool4, self.pool6) if pool is not None)
@@ -114,6 +119,14 @@ class DroppingChain:
     """Where the rule is (``chain handle 7``); None: by policy."""
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a route of this host leads: to neighbours on ``device``, or (None) through a gateway, or nowhere."""
+
+    dst: IPNetwork
+    device: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacketFilters:
     """Which engines can hold this node's rules, as found when the agent starts.
@@ -137,3 +150,9 @@ class Host:
     filters: PacketFilters = PacketFilters()
     ipv6: bool = True
     """Does the kernel speak IPv6 at all?  Where it does not, it has no settings of it either."""
+    ways: tuple[Way, ...] = ()
+    """The host's own routes, the one that counts before those that it covers; told only for ``DirectRouting``."""
+
+    def neighbour_device(self, ip: IPAddress) -> str | None:
+        """The device on which ``ip`` is a neighbour; None when there is a gateway between, or no way at all."""
+        return next((way.device for way in self.ways if ip in way.dst), None)

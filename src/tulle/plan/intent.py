@@ -71,6 +71,10 @@ class Intent:
             return replace(self, desired=wanted), scope
         return self._rebuilt(replace(self.desired.inputs, host=host))
 
+    def after_config(self, config: NetworkConfig) -> tuple["Intent", Scope]:
+        """The intent under another network configuration, to which ``plan.reconfigure`` did not object."""
+        return self._rebuilt(replace(self.desired.inputs, config=config))
+
     def after_own(self, own: Lease) -> tuple["Intent", Scope]:
         """The intent with another lease of our own: everything is dirty."""
         if own == self.desired.inputs.own:

@@ -12,10 +12,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from tulle.errors import ConfigError
-from tulle.model.network import DroppingChain, Host, IPAddress, IPNetwork, PacketFilters, Underlay
-from tulle.model.objects import Address, Link, Route, Sysctl, SysctlKey
+from tulle.model.network import DroppingChain, Host, IPAddress, IPNetwork, PacketFilters, Underlay, Way
+from tulle.model.objects import RT_TABLE_MAIN, Address, Link, Route, Sysctl, SysctlKey
 from tulle.model.state import KernelState
-from tulle.plan.ways import way_to
+from tulle.plan.ways import is_direct, is_inside, way_to
 
 HOST_SYSCTLS: Final = (SysctlKey("net/ipv6/conf/all/forwarding"),)
 """What has to be observed beside everything else for ``host_facts``."""
@@ -38,6 +38,8 @@ class UnderlayWish:
     need4: bool = True
     need6: bool = False
     overlay: tuple[IPNetwork, ...] = ()
+    direct: bool = False
+    """Is it to be known which peers are neighbours?"""
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -98,8 +100,25 @@ def host_facts(
         connected=connected_prefixes(observed, own_devices, own_subnets),
         dropping_chains=chains,
         filters=filters,
+        ways=host_ways(observed, own_devices, wish.overlay) if wish.direct else (),
         ipv6=all(found.value is not None for key in HOST_SYSCTLS if isinstance(found := observed.get(key), Sysctl)),
     )
+
+
+def host_ways(observed: KernelState, exclude: frozenset[str], overlay: tuple[IPNetwork, ...]) -> tuple[Way, ...]:
+    """The host's own ways in table main, the longest prefix and then the lowest metric first.
+
+    Left out is what belongs to the overlay: all on the devices of ``exclude``, and the routes to its subnets.
+    """
+    routes = [
+        route
+        for route in observed.each(Route)
+        if route.table == RT_TABLE_MAIN
+        and route.device not in exclude
+        and not any(is_inside(route.dst, net) for net in overlay)
+    ]
+    routes.sort(key=lambda route: (-route.dst.prefixlen, route.key.metric, str(route.dst)))
+    return tuple(Way(route.dst, route.device if is_direct(route) else None) for route in routes)
 
 
 def connected_prefixes(

@@ -1,20 +1,25 @@
 """The ``vxlan`` backend: two pure functions from leases to kernel objects.
 
-Every peer costs exactly three entries, and this module is the only place that makes them::
+A peer costs three entries, and this module is the only place that makes them::
 
     route      10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink    pod subnet → VTEP address
     neighbour  10.244.2.0 → 02:00:0a:f4:02:00                       VTEP address → inner MAC
     FDB        02:00:0a:f4:02:00 → 192.168.64.12                    inner MAC → underlay address
 
+With ``DirectRouting`` a neighbour is reached past the tunnel, by one plain route::
+
+    route      10.244.2.0/24 via 192.168.64.12 dev eth0             pod subnet → the peer's own address
+
 Layout and names are flannel's, so that nodes of both kinds share one cluster.
 """
 
+from dataclasses import dataclass
 from ipaddress import ip_interface
 from typing import Final
 
 from tulle.errors import ConfigError
 from tulle.model.lease import Lease
-from tulle.model.network import VXLAN_OVERHEAD, VXLAN_OVERHEAD6, Host, MacAddress, Vxlan
+from tulle.model.network import VXLAN_OVERHEAD, VXLAN_OVERHEAD6, Host, IPAddress, IPNetwork, MacAddress, Vxlan
 from tulle.model.objects import Address, FdbEntry, KernelObject, Link, Neighbor, Route, Sysctl, VxlanKind
 
 IPV4_LEAST_MTU: Final = 576
@@ -55,25 +60,40 @@ def device(backend: Vxlan, host: Host, own: Lease) -> tuple[KernelObject, ...]:
 
 
 def peer(backend: Vxlan, host: Host, own: Lease, lease: Lease) -> tuple[KernelObject, ...]:
-    """What this node programs to reach ``lease``'s pods: three entries for each family that both have."""
+    """What this node programs to reach ``lease``'s pods: three entries for each family that both have.
+
+    With ``DirectRouting`` a peer that is a neighbour on the underlay costs one route, to its own address.
+    """
     objects: list[KernelObject] = []
     both4 = own.subnet is not None and host.underlay.address is not None
     if both4 and lease.subnet is not None and lease.public_ip is not None and lease.vtep_mac is not None:
-        gateway, mac, name = lease.subnet.network_address, lease.vtep_mac, backend.device
-        objects += (
-            Neighbor(device=name, ip=gateway, mac=mac),
-            FdbEntry(device=name, mac=mac, dst=lease.public_ip),
-            Route(dst=lease.subnet, device=name, via=gateway, onlink=True),
-        )
+        objects += _entries(backend, host, _Far(backend.device, lease.subnet, lease.public_ip, lease.vtep_mac))
     both6 = own.subnet6 is not None and host.underlay.address6 is not None
     if both6 and lease.subnet6 is not None and lease.public_ip6 is not None and lease.vtep_mac6 is not None:
-        gateway6, mac6, name6 = lease.subnet6.network_address, lease.vtep_mac6, backend.device6
-        objects += (
-            Neighbor(device=name6, ip=gateway6, mac=mac6),
-            FdbEntry(device=name6, mac=mac6, dst=lease.public_ip6),
-            Route(dst=lease.subnet6, device=name6, via=gateway6, onlink=True),
-        )
+        objects += _entries(backend, host, _Far(backend.device6, lease.subnet6, lease.public_ip6, lease.vtep_mac6))
     return tuple(objects)
+
+
+@dataclass(frozen=True, slots=True)
+class _Far:
+    """One family of a peer, and the VTEP of ours that faces it."""
+
+    tunnel: str
+    subnet: IPNetwork
+    public_ip: IPAddress
+    mac: MacAddress
+
+
+def _entries(backend: Vxlan, host: Host, far: _Far) -> tuple[KernelObject, ...]:
+    device = host.neighbour_device(far.public_ip) if backend.direct_routing else None
+    if device is not None:
+        return (Route(dst=far.subnet, device=device, via=far.public_ip),)
+    gateway = far.subnet.network_address
+    return (
+        Neighbor(device=far.tunnel, ip=gateway, mac=far.mac),
+        FdbEntry(device=far.tunnel, mac=far.mac, dst=far.public_ip),
+        Route(dst=far.subnet, device=far.tunnel, via=gateway, onlink=True),
+    )
 
 
 def mtu4(backend: Vxlan, host: Host) -> int:

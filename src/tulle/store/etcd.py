@@ -6,12 +6,12 @@ when it is ours.  Reading and following are ``etcd_read``'s and ``etcd_watch``'s
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from tulle.errors import LeaseConflict, LeaseLost, StoreUnavailable
+from tulle.errors import ConfigError, LeaseConflict, LeaseLost, StoreUnavailable
 from tulle.model.lease import Lease, LeaseEvent, LeaseKey, Snapshot, Undecodable
 from tulle.model.network import NetworkConfig
 from tulle.seams import Clock, Random
@@ -36,7 +36,7 @@ from tulle.wire.etcd import (
     put_request,
 )
 from tulle.wire.leases import decode_lease, encode_lease
-from tulle.wire.network_config import decode_network_config
+from tulle.wire.network_config import decode_network_config, judge_network_config
 
 NS: Final = 1_000_000_000
 TRIES: Final = 8
@@ -75,6 +75,12 @@ class EtcdStore:
     async def network_config(self) -> NetworkConfig | None:
         (kv,) = await self._reader.get(self._layout.config)
         return None if kv is None else decode_network_config(kv.value)
+
+    async def watch_config(self) -> AsyncIterator[NetworkConfig | ConfigError | None]:
+        follower = Follower(self._client, self._reader, self._layout, self._clock, self._random)
+        async with aclosing(follower.watch_config()) as values:
+            async for value in values:
+                yield judge_network_config(value)
 
     async def snapshot(self) -> Snapshot:
         snapshot, _ = await self._reader.read()

@@ -53,6 +53,11 @@ class LeaseReader:
         answers = [await self._range(range_request(key)) for key in keys]
         return [answer.kvs[0] if answer.kvs else None for answer in answers]
 
+    async def value(self, key: bytes) -> tuple[int, bytes | None]:
+        """What a key holds, and at which revision of the store.  Raises StoreUnavailable."""
+        found = await self._range(range_request(key))
+        return found.header.revision, found.kvs[0].value if found.kvs else None
+
     async def read(self) -> tuple[Snapshot, Position]:
         """All leases at one revision, in O(pages) requests.  Raises StoreUnavailable."""
         for left in reversed(range(TRIES)):

@@ -77,6 +77,21 @@ class Follower:
                     raise
             await self._pause(PAUSE_FIRST_S)
 
+    async def watch_config(self) -> AsyncGenerator[bytes | None]:
+        """What the configuration's key holds, then again after each change of it.
+
+        Nothing has to be resumed here, as it has with leases: a broken watch is StoreUnavailable, and
+        whoever calls again reads what there is then.
+        """
+        key = self._layout.config
+        revision, value = await self._reader.value(key)
+        yield value
+        async with aclosing(self._told(revision, key, key + b"\0")) as messages:
+            async for told in messages:
+                for event in told.events:
+                    if event.kv.modified > revision:
+                        yield None if event.deleted else event.kv.value
+
     async def _changes(self, position: Position, ends: dict[LeaseKey, int]) -> AsyncGenerator[LeaseEvent]:
         """Changes after ``position``, over as many streams as it takes.
 
@@ -129,9 +144,12 @@ class Follower:
                     step = _advanced(step.position, told.events)
                     yield step
 
-    async def _told(self, revision: int) -> AsyncGenerator[Told]:
-        """The messages of one watch from ``revision`` on, as long as it lives; the first says that it stands."""
-        request = watch_request(self._layout.subnets, after(self._layout.records), revision)
+    async def _told(self, revision: int, first: bytes = b"", end: bytes = b"") -> AsyncGenerator[Told]:
+        """The messages of one watch from ``revision`` on, as long as it lives; the first says that it stands.
+
+        It is on the keys of [``first``, ``end``), else on those of the leases.
+        """
+        request = watch_request(first or self._layout.subnets, end or after(self._layout.records), revision)
         async with self._client.stream(WATCH) as stream:
             await within(ANSWER_S, stream.send_message(request))
             while True:

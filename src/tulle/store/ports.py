@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tulle.errors import ConfigError
 from tulle.model.lease import Lease, LeaseEvent, LeaseKey, Snapshot
 from tulle.model.network import NetworkConfig
 
@@ -35,6 +36,14 @@ class Directory(Protocol):
         """The shared configuration; None while nobody has written one.
 
         Raises ConfigError (it breaks a rule), StoreUnavailable.
+        """
+        ...
+
+    def watch_config(self) -> AsyncIterator[NetworkConfig | ConfigError | None]:
+        """The shared configuration as it is, then after each change of it; changes in quick succession may be one.
+
+        None: there is none; ConfigError: it breaks a rule.  Ends only by being closed; raises
+        StoreUnavailable when the store is away (call again).
         """
         ...
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from tulle.errors import DecodeError, LeaseConflict
+from tulle.errors import ConfigError, DecodeError, LeaseConflict
 from tulle.model.lease import (
     Departure,
     Garbled,
@@ -34,7 +34,7 @@ from tulle.store.inotify import FileChanges
 from tulle.store.ports import Grant
 from tulle.store.sqlite_file import SqliteFile
 from tulle.wire.leases import decode_lease, encode_lease
-from tulle.wire.network_config import decode_network_config
+from tulle.wire.network_config import decode_network_config, judge_network_config
 
 SAFETY_S: Final = 5.0
 """How long a watcher waits at most before it looks by itself."""
@@ -79,6 +79,18 @@ class SqliteStore:
     async def network_config(self) -> NetworkConfig | None:
         value = await self._run(self._config)
         return None if value is None else decode_network_config(value)
+
+    async def watch_config(self) -> AsyncIterator[NetworkConfig | ConfigError | None]:
+        value = await self._run(self._config)
+        yield judge_network_config(value)
+        with FileChanges(self._file.path) as changes:
+            woken = True
+            while True:
+                before, value = value, await self._run(self._config)
+                if value != before:
+                    yield judge_network_config(value)
+                # A wake-up that shows nothing yet is followed by one more look.
+                woken = await changes.wait(LATE_S if woken and value == before else SAFETY_S)
 
     async def snapshot(self) -> Snapshot:
         return await self._run(self._snapshot)

@@ -55,6 +55,16 @@ def decode_network_config(data: bytes) -> NetworkConfig:
     )
 
 
+def judge_network_config(data: bytes | None) -> NetworkConfig | ConfigError | None:
+    """What a store's value says: the configuration, why it is none, or None where there is no value."""
+    if data is None:
+        return None
+    try:
+        return decode_network_config(data)
+    except ConfigError as error:
+        return error
+
+
 def encode_network_config(config: NetworkConfig) -> bytes:
     """``config`` as flannel reads it, every value explicit."""
     fields: dict[str, object] = {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.virtual_time import VirtualClock, run
-from tulle.agent.notify import READY, Herald, notify, reloading, watchdog_s
+from tulle.agent.notify import READY, Herald, notify, watchdog_s
 
 
 @contextmanager
@@ -128,5 +129,11 @@ def test_nobody_is_told_where_nobody_listens() -> None:
     run(Herald({}, 42, Agent(), VirtualClock()).run())
 
 
-def test_a_reload_says_when_it_began() -> None:
-    assert reloading(5_000) == ("RELOADING=1", "MONOTONIC_USEC=5")
+def test_a_reload_says_when_it_began_and_when_it_is_over(tmp_path: Path) -> None:
+    with listening(tmp_path / "n") as listener:
+        herald = Herald({"NOTIFY_SOCKET": str(tmp_path / "n")}, 42, Agent(), VirtualClock())
+        herald.reloading()
+        herald.placed()
+        first, when, second, _ = heard(listener)
+    assert (first, second) == ("RELOADING=1", "READY=1")
+    assert 0 < int(when.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000

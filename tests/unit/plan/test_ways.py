@@ -4,8 +4,8 @@ from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 
-from tulle.model.objects import Route
-from tulle.plan.ways import is_direct, way_to
+from tulle.model.objects import LinkKey, Route, RouteKey
+from tulle.plan.ways import is_about_ways, is_direct, way_to
 
 GATEWAY = IPv4Address("192.168.64.1")
 ROUTES = (
@@ -37,3 +37,18 @@ def test_the_longest_prefix_wins(target: str, dst: str, device: str | None, dire
 def test_there_may_be_none() -> None:
     assert way_to(ROUTES, ip_address("fd00::1")) is None
     assert not is_direct(None)
+
+
+@pytest.mark.parametrize(
+    ("dst", "table", "expected"),
+    [
+        pytest.param("192.168.64.0/24", 254, True, id="a segment"),
+        pytest.param("0.0.0.0/0", 254, True, id="the default"),
+        pytest.param("fd64::/64", 254, True, id="another IP version"),
+        pytest.param("10.244.2.0/24", 254, False, id="a peer's subnet"),
+        pytest.param("192.168.64.0/24", 7, False, id="another table"),
+    ],
+)
+def test_a_change_of_the_hosts_own_ways_is_told_from_the_overlays(dst: str, table: int, expected: bool) -> None:
+    keys = [RouteKey(ip_network(dst), table, 0), LinkKey("eth0")]
+    assert is_about_ways(keys, [ip_network("10.244.0.0/16")]) is expected

@@ -1,0 +1,1 @@
+"""Checks of what the network really does, each with its evidence."""

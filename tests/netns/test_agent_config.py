@@ -1,0 +1,95 @@
+"""The network's configuration changes under a running agent: applied, or refused with its reason."""
+
+import asyncio
+import json
+import socket
+import sqlite3
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.agents import Cluster, cluster, until
+from tests.kit.kernels import NEEDS_ROOT
+from tulle.kernel.netns import inside
+from tulle.kernel.system import SystemClock
+from tulle.store.open import open_store
+
+pytestmark = pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT))
+
+
+def write(site: Cluster, **changes: Any) -> None:
+    """Store another configuration, as 'tulle network set' does."""
+    shared = {"Network": "10.244.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}} | changes
+
+    async def story() -> None:
+        store = open_store(f"sqlite://{site.store}", SystemClock())
+        try:
+            await store.write_network_config(json.dumps(shared).encode())
+        finally:
+            await store.close()
+
+    asyncio.run(story())
+
+
+def test_a_change_is_applied_in_place_or_refused_by_name(tmp_path: Path) -> None:
+    with cluster(tmp_path) as site:
+        site.start()
+        node = site.node(1)
+        (before,) = node.json("ip", "-j", "link", "show", "flannel.1")
+        write(site, Backend={"Type": "vxlan", "MTU": 1400})
+        until(lambda: node.json("ip", "-j", "link", "show", "flannel.1")[0]["mtu"] == 1350, "the MTU", lambda: node.log)
+        env = node.root / "run/flannel/subnet.env"
+        until(lambda: "FLANNEL_MTU=1350" in env.read_text(), "pods hear of it", lambda: node.log)
+        (after,) = node.json("ip", "-j", "link", "show", "flannel.1")
+        assert (after["ifindex"], after["address"]) == (before["ifindex"], before["address"]), "in place"
+        until(lambda: node.status()["state"] == "ready", "ready again")
+
+        write(site, Backend={"Type": "vxlan", "MTU": 1400, "VNI": 9})
+        until(lambda: "Backend.VNI is 9 now" in str(node.status()["problems"]), "a refusal", lambda: node.log)
+        assert node.sh("ip", "link", "show", "flannel.1"), "the old one stays"
+
+        with closing(sqlite3.connect(site.store)) as db, db:
+            db.execute("DELETE FROM fact WHERE name = 'config'")
+        until(lambda: "gone from the store; the last one stays" in str(node.status()["problems"]), "a missing key")
+        write(site, Backend={"Type": "vxlan", "MTU": 1400})
+        until(lambda: node.status()["state"] == "ready", "all is well again", lambda: node.log)
+
+
+def crosses(site: Cluster, address: str) -> bool:
+    """Does a datagram from node 1 reach this address of node 2?"""
+    with ExitStack() as stack:
+        with inside(site.net.path("node1")):
+            sender = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+        with inside(site.net.path("node2")):
+            receiver = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+        receiver.bind((address, 9909))
+        receiver.settimeout(5)
+        sender.sendto(b"over six", (address, 9909))
+        return receiver.recv(64) == b"over six"
+
+
+def test_two_nodes_without_ipv4_reach_each_other(tmp_path: Path) -> None:
+    only6: dict[str, object] = {
+        "EnableIPv4": False,
+        "EnableIPv6": True,
+        "IPv6Network": "fd10:244::/48",
+        "IPv6SubnetLen": 64,
+    }
+    with cluster(tmp_path, ipv6=True, config=only6) as site:
+        site.start()
+        leases = [node.status()["lease"] for node in site.nodes]
+        assert [lease["subnet"] for lease in leases] == [None, None]
+        assert leases[0]["subnet6"] != leases[1]["subnet6"]
+        assert crosses(site, leases[1]["subnet6"].removesuffix("/64"))
+        (device,) = site.node(1).json("ip", "-j", "link", "show", "type", "vxlan")
+        assert (device["ifname"], device["mtu"]) == ("flannel-v6.1", 1430)
+        env = (site.node(1).root / "run/flannel/subnet.env").read_text().split()
+        assert [line.split("=")[0] for line in env] == [
+            "FLANNEL_IPV6_NETWORK",
+            "FLANNEL_IPV6_SUBNET",
+            "FLANNEL_MTU",
+            "FLANNEL_IPMASQ",
+        ]
+        assert "FLANNEL_MTU=1430" in env
