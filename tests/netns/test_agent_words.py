@@ -114,7 +114,7 @@ MISTAKES = [
     pytest.param(
         ("--public-ipv6", "10.0.0.1"), "--public-ipv6 10.0.0.1: must be an IPv6 address", id="of another kind"
     ),
-    pytest.param(("--iface", "eth9"), "--iface eth9: no such device", id="no such device"),
+    pytest.param(("--iface-regex", "eth[9"), "--iface-regex", id="no regular expression"),
     pytest.param(("--ip-masq=perhaps",), "--ip-masq perhaps: must be true or false", id="neither true nor false"),
     pytest.param(("--audit-period", "0"), "--audit-period 0: must be a number of seconds", id="no time at all"),
     pytest.param(("--audit-period", "soon"), "--audit-period soon: must be a number of seconds", id="no number"),
@@ -243,12 +243,12 @@ def test_a_kernel_without_vxlan_ends_the_start_with_its_name(tmp_path: Path) -> 
         assert "Traceback" not in done.stderr
 
 
-def test_a_host_without_nft_still_gets_its_overlay_and_is_told_what_is_missing(tmp_path: Path) -> None:
+def test_a_host_without_any_packet_filter_still_gets_its_overlay_and_is_told_what_is_missing(tmp_path: Path) -> None:
     with cluster(tmp_path, nodes=1) as site:
         node = site.node(1)
         code = (
-            "import sys; from tulle.kernel import nft; which = nft.shutil.which\n"
-            "nft.shutil.which = lambda name, **rest: None if name == 'nft' else which(name, **rest)\n"
+            "import sys; from tulle.kernel import tools; which = tools.shutil.which\n"
+            "tools.shutil.which = lambda name, **rest: None if 'nft' in name or 'tables' in name else which(name, **rest)\n"
             "from tulle.cli.main import main; sys.exit(main())\n"
         )
         command = node.command()

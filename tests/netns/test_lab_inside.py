@@ -22,6 +22,7 @@ FACTS = {
     "underlay",
     "mtu",
     "network",
+    "pod_mode",
     "network6",
     "backend",
     "vni",

@@ -87,6 +87,7 @@ def test_the_graph_of_a_running_lab_is_what_its_topology_promised(lab: LabComman
         replace(
             node,
             source="kernel",
+            agent="running",
             pods=tuple(ClusterPod(name=pod.name, address=addresses[pod.name]) for pod in node.pods),
         )
         for node in promised.nodes
