@@ -248,7 +248,8 @@ def test_a_host_without_any_packet_filter_still_gets_its_overlay_and_is_told_wha
         node = site.node(1)
         code = (
             "import sys; from tulle.kernel import tools; which = tools.shutil.which\n"
-            "tools.shutil.which = lambda name, **rest: None if 'nft' in name or 'tables' in name else which(name, **rest)\n"
+            "hidden = lambda name: 'nft' in name or 'tables' in name\n"
+            "tools.shutil.which = lambda name, **rest: None if hidden(name) else which(name, **rest)\n"
             "from tulle.cli.main import main; sys.exit(main())\n"
         )
         command = node.command()

@@ -102,9 +102,13 @@ def test_check_notices_a_missing_route_and_the_agent_puts_it_back(node: PluginNo
     node.wait_until(lambda: route(node, "route show 10.244.1.2"), "the pod's route")
     node.ip(f"-6 addr del fd10:244:0:1::1/128 dev {host_device(pod, 'eth0')}")
     node.wait_until(lambda: "fd10:244:0:1::1" in node.ip("-6 addr"), "the gateway's address")
-    run(node.netns.name, "sysctl", "-qw", f"net.ipv4.conf.{host_device(pod, 'eth0')}.rp_filter=0")
-    done = node.run("CHECK", pod, prevResult=result, **ROUTED)
-    assert done.error == 103
+
+    def notices_a_sysctl() -> bool:  # the repair of the address may come by and mend this, too
+        run(node.netns.name, "sysctl", "-qw", f"net.ipv4.conf.{host_device(pod, 'eth0')}.rp_filter=0")
+        return node.run("CHECK", pod, prevResult=result, **ROUTED).code != 0
+
+    node.wait_until(notices_a_sysctl, "CHECK says so")
+    assert node.run("CHECK", pod, prevResult=result, **ROUTED).error == 103
     assert reaches(pod, "10.244.1.1")
 
 

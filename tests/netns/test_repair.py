@@ -43,7 +43,7 @@ class Scene:
         until(lambda: picture(self.node) == self.whole, "the node is whole", self._explain)
         until(lambda: self.flow.outage(injured_ns), "the datagrams arrive", self._explain)
         assert self.node.status()["repairs"] > repairs
-        assert self.node.status()["state"] == "ready"
+        until(lambda: self.node.status()["state"] == "ready", "the node is ready", self._explain)
 
     def _explain(self) -> str:
         return f"{self.node.log}\nwas:\n{self.whole}\nis:\n{picture(self.node)}"

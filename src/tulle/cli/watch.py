@@ -85,7 +85,8 @@ async def _each(watcher: "Watcher", args: argparse.Namespace, tell: "Callable[[B
 
 
 def _well(status: dict[str, object] | None) -> bool:
-    return status is not None and status["state"] == "ready"
+    """Nothing is wrong, though there may be something to do: an agent at work is not a fault."""
+    return status is not None and status["state"] in {"ready", "converging"}
 
 
 async def ticks(interval_s: float) -> AsyncGenerator[None]:
