@@ -62,6 +62,11 @@ def _unconditional(layout: Layout, writing: etcd_changes.Writing, revision: int,
     return txn_request([], [*writing.puts(layout), get(layout.lease(writing.lease.key))])
 
 
+def _overwrites() -> Sequence[AbstractContextManager[Any]]:
+    """What flanneld does: renews whatever there is, and looks at nothing else."""
+    return [_replaced(etcd_changes, "replace", _unconditional), _replaced(LeaseKeeper, "noticed", _blind_to_loss)]
+
+
 def _grabbing(layout: Layout, writing: etcd_changes.Writing, guard: object) -> bytes:  # noqa: ARG001
     return txn_request([], [*writing.puts(layout), get(layout.lease(writing.lease.key))])
 
@@ -429,8 +434,9 @@ def _of(target: object, name: str, new: object) -> Patches:
 BUGS: Final = (
     Bug(
         name="a renewal overwrites",
-        patches=_of(etcd_changes, "replace", _unconditional),
-        kinds=("overwrite", "cut", "delete"),
+        patches=_overwrites,
+        kinds=("cut", "cut", "join"),
+        tight=True,
     ),
     Bug(name="a claim overwrites", patches=_of(etcd_changes, "create", _grabbing), kinds=("join",), tight=True),
     Bug(

@@ -32,7 +32,10 @@ class Told:
 def play(story: Story) -> Told:
     """The story from its beginning to its end, or to the first law that it breaks."""
     with patch.object(turn, "LENGTH_S", float("inf")):  # how fast this machine is must not tell in the story
-        return virtual_time.run(_played(story))
+        try:
+            return virtual_time.run(_played(story))
+        except virtual_time.Stuck as stuck:
+            return Told(LawBroken(f"L4: {stuck} (seed {story.seed})"), (), "")
 
 
 async def _played(story: Story) -> Told:
