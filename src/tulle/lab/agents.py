@@ -167,8 +167,8 @@ def _be_agent(order: Order, serve: Serve, gate: int, mouth: socket.socket) -> No
     """The child's whole life.  Never returns into the parent's stack."""
     code = EXIT_COULD_NOT
     try:
+        os.setsid()  # first: what the terminal says from here on is not for an agent
         be_mortal()
-        os.setsid()
         if not os.read(gate, 1):
             os._exit(code)
         _detach(log_file(order.options.root))
