@@ -10,6 +10,8 @@ from pathlib import Path
 from tulle.kernel.monitor import GROUPS, NFNLGRP_NFTABLES
 from tulle.kernel.netlink_socket import NETLINK_NETFILTER, NetlinkSocket
 from tulle.wire.netlink import Message
+from tulle.wire.rtnetlink.neighbors import decode_neighbor
+from tulle.wire.rtnetlink.parts import RTM_DELNEIGH, RTM_NEWNEIGH
 
 STRACE_MISSING = None if shutil.which("strace") else "strace is not installed"
 
@@ -43,9 +45,21 @@ def sysctl_writes(calls: str) -> list[str]:
     return [path for path, flags in _OPEN.findall(calls) if int(flags, 16) & os.O_ACCMODE != os.O_RDONLY]
 
 
+def _of_a_group(message: Message) -> bool:
+    """Is it about the neighbour entry of a multicast group?"""
+    if message.kind not in {RTM_NEWNEIGH, RTM_DELNEIGH}:
+        return False
+    dst = decode_neighbor(message).dst
+    return dst is not None and dst.is_multicast
+
+
 @contextmanager
 def announcements(namespace: Path) -> Generator[Callable[[], list[Message]]]:
-    """What the kernel announces in a namespace, devices to rules, since the block began."""
+    """What the kernel announces in a namespace, devices to rules, since the block began.
+
+    Left out: neighbour entries of multicast groups.  The kernel makes them when a node joins or reports a
+    group, and collects them at a moment of its own.
+    """
     with (
         NetlinkSocket.open(namespace, groups=GROUPS) as routes,
         NetlinkSocket.open(namespace, protocol=NETLINK_NETFILTER, groups=(NFNLGRP_NFTABLES,)) as rules,
@@ -53,7 +67,7 @@ def announcements(namespace: Path) -> Generator[Callable[[], list[Message]]]:
         heard: list[Message] = []
 
         def listen() -> list[Message]:
-            heard.extend(routes.receive())
+            heard.extend(message for message in routes.receive() if not _of_a_group(message))
             heard.extend(rules.receive())
             return heard
 
