@@ -136,7 +136,7 @@ def test_a_chain_attaches_checks_and_detaches(node: PluginNode, tmp_path: Path, 
 def test_a_host_port_leads_to_its_pod_from_the_node_from_another_pod_and_from_the_pod_itself(
     node: PluginNode, tmp_path: Path, ours: dict[str, Any]
 ) -> None:
-    if shutil.which("portmap", path=PLACES) is None:
+    if peer("portmap") is None:
         pytest.skip("portmap is not installed")
     server, client = node.new_pod(), node.new_pod()
     netns.run_in(node.netns, lambda: Path("/proc/sys/net/ipv4/ip_forward").write_text("1"))

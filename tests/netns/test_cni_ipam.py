@@ -1,7 +1,6 @@
 """Addresses by another plugin: asked once, told everything, and asked to take back in any state."""
 
 import json
-import os
 import shutil
 from collections.abc import Generator
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.peers import peer
 from tests.kit.plugin import PluginNode, plugin_node
 
 pytestmark = pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT))
 
-PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/opt/cni/bin", "/usr/lib/cni"))
 SCRIPT = """#!/bin/sh
 cat > "$(dirname "$0")/$CNI_COMMAND.conf"
 echo "$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME $CNI_NETNS $LD_PRELOAD" >> "$(dirname "$0")/asked"
@@ -178,7 +177,7 @@ def test_a_plugin_that_others_can_write_is_not_executed(node: PluginNode, ipam: 
 def test_the_real_plugins_give_addresses_in_every_version(
     node: PluginNode, tmp_path: Path, kind: str, version: str
 ) -> None:
-    program = shutil.which(kind, path=PLACES)
+    program = peer(kind)
     if program is None:
         pytest.skip(f"{kind} is not installed")
     folder = tmp_path / "ipam"

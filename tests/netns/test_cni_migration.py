@@ -1,8 +1,6 @@
 """A node full of pods of flannel's chain changes to tulle, and back: no address twice, each undoes the other's."""
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Generator
 from dataclasses import replace
@@ -13,15 +11,13 @@ from typing import Any
 import pytest
 
 from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.peers import needs_peers, peer
 from tests.kit.plugin import NETWORK, PluginNode, plugin_node
 from tulle.kernel import netns
 
-PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/opt/cni/bin", "/usr/lib/cni"))
-BRIDGE, HOST_LOCAL = (shutil.which(name, path=PLACES) for name in ("bridge", "host-local"))
-
 pytestmark = [
     pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT)),
-    pytest.mark.skipif(HOST_LOCAL is None, reason="host-local is not installed"),
+    needs_peers("bridge", "host-local"),
 ]
 SMALL = replace(NETWORK, subnet=IPv4Network("10.244.1.0/28"))
 POD_ADDRESSES = 13
@@ -37,7 +33,8 @@ def node(tmp_path: Path) -> Generator[PluginNode]:
 
 def chain(node: PluginNode, verb: str, pod: str, **conf: Any) -> dict[str, Any]:
     """What flannel's plugin delegates to, with its files where tulle has its own."""
-    assert HOST_LOCAL is not None
+    plugin = peer("bridge")
+    assert plugin is not None
     folder = str(node.root / "var/lib/cni/networks")
     request = {
         "cniVersion": "1.0.0",
@@ -54,9 +51,8 @@ def chain(node: PluginNode, verb: str, pod: str, **conf: Any) -> dict[str, Any]:
         "CNI_CONTAINERID": pod,
         "CNI_NETNS": f"/run/netns/{pod}",
         "CNI_IFNAME": "eth0",
-        "CNI_PATH": str(Path(HOST_LOCAL).parent),
+        "CNI_PATH": str(Path(plugin).parent),
     }
-    plugin = Path(HOST_LOCAL).parent / "bridge"
     done = netns.run_in(
         node.netns,
         lambda: subprocess.run(
