@@ -27,11 +27,11 @@ from pathlib import Path
 import pytest
 from grpclib.client import Channel
 from grpclib.const import Cardinality
-from grpclib.encoding.base import CodecBase
 
 from tests.kit.agents import Node, until
 from tests.kit.enter import enter
 from tests.kit.kernels import NEEDS_HOST_ROOT
+from tulle.store.etcd_channel import AsIs
 from tulle.wire.protobuf import bytes_field, message_field, number_field, walk
 
 IMAGE = "localhost/tullet/busybox:1"
@@ -352,22 +352,8 @@ def _archive(files: Mapping[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-class _AsIs(CodecBase):
-    """Messages are encoded and decoded here."""
-
-    @property
-    def __content_subtype__(self) -> str:
-        return "proto"
-
-    def encode(self, message: bytes, message_type: object) -> bytes:  # noqa: ARG002 - the base's signature
-        return message
-
-    def decode(self, data: bytes, message_type: object) -> bytes:  # noqa: ARG002 - the base's signature
-        return bytes(data)
-
-
 async def _exchange(socket: str, method: str, request: bytes) -> bytes:
-    channel = Channel(path=socket, codec=_AsIs())
+    channel = Channel(path=socket, codec=AsIs())
     try:
         async with (
             asyncio.timeout(PATIENCE_S),

@@ -17,8 +17,8 @@ ANSWER_S: Final = 4.0
 BytesStream = Stream[bytes, bytes]
 
 
-class _AsIs(CodecBase):
-    """Messages are encoded and decoded by the callers."""
+class AsIs(CodecBase):
+    """Messages are bytes: whoever calls has encoded them, and decodes the answers."""
 
     @property
     def __content_subtype__(self) -> str:
@@ -36,7 +36,7 @@ class EtcdChannel(Channel):
 
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> None:
         # grpclib imports ssl only where there is one, which leaves its type half known.
-        super().__init__(endpoint.host, endpoint.port, codec=_AsIs(), ssl=context)  # pyright: ignore[reportUnknownMemberType]
+        super().__init__(endpoint.host, endpoint.port, codec=AsIs(), ssl=context)  # pyright: ignore[reportUnknownMemberType]
         self._endpoint, self._context = endpoint, context
         self._transport: asyncio.Transport | None = None
 
