@@ -189,6 +189,22 @@ def test_an_agent_that_comes_to_hold_another_subnet_moves_its_address_and_its_fi
         )
 
 
+def test_a_virtual_address_that_comes_to_the_node_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    """Not while the agent runs, and not by the next one either, for which it comes first."""
+    with cluster(tmp_path) as site:
+        site.start("--audit-period", "1")
+        node = site.node(1)
+        node.ip("address add 192.168.64.5/32 dev eth0")
+        _passes_after(node, node.status()["passes"] + 2)
+        assert _sent_from(node) == "192.168.64.11"
+        node.stop()
+        node.ip("address del 192.168.64.11/24 dev eth0")
+        node.ip("address add 192.168.64.11/24 dev eth0")  # behind the virtual one
+        node.start()
+        node.converge(1)
+        assert _sent_from(node) == "192.168.64.11"
+
+
 def test_a_subnet_env_that_is_no_such_file_does_not_stop_the_agent(tmp_path: Path) -> None:
     with cluster(tmp_path) as site:
         node = site.node(1)
@@ -227,6 +243,13 @@ def _traced_life(node: Node, record: Path) -> str:
     until(lambda: node.process is None or node.process.poll() is not None, "the agent ends")
     node.process = None
     return record.read_text()
+
+
+def _sent_from(node: Node) -> str:
+    """The outer source address of the node's tunnel."""
+    (link,) = node.json("ip", "-j", "-d", "link", "show", "flannel.1")
+    local: str = link["linkinfo"]["info_data"]["local"]
+    return local
 
 
 def _passes_after(node: Node, least: int) -> int:

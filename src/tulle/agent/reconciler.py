@@ -32,7 +32,7 @@ from tulle.plan.diff import diff
 from tulle.plan.firewall import FILTER_KEYS
 from tulle.plan.intent import Intent
 from tulle.plan.slices import SLICE, Joint, slices
-from tulle.plan.underlay import HOST_SYSCTLS, UnderlayWish, host_facts
+from tulle.plan.underlay import HOST_SYSCTLS, UnderlayWish, host_facts, sent_from
 from tulle.plan.ways import is_about_ways
 from tulle.seams import Clock, Random
 from tulle.wire.iptables import LEGACY
@@ -50,11 +50,12 @@ async def observe_host(kernel: Kernel, wish: UnderlayWish, config: NetworkConfig
 
     Raises ConfigError when no underlay fits, KernelError.
     """
-    own_devices = tuple(tunnels(config))
+    own_devices = frozenset(tunnels(config))
     observed = await kernel.observe(Scope.all(HOST_SYSCTLS))
-    chains = await kernel.dropping_chains(config.networks, own_devices)
+    chains = await kernel.dropping_chains(config.networks, tuple(own_devices))
     filters = await kernel.packet_filters()
-    return host_facts(observed, wish, frozenset(own_devices), (), chains, filters), observed
+    wish = replace(wish, keep=sent_from(observed, own_devices))
+    return host_facts(observed, wish, own_devices, (), chains, filters), observed
 
 
 class Reconciler:
@@ -305,11 +306,10 @@ class Reconciler:
 
     def _refresh_host(self, observed: KernelState) -> bool:
         """Judge the underlay again; True when the host is another one now."""
-        inputs = self._intent.desired.inputs
+        inputs, known = self._intent.desired.inputs, self._intent.desired.inputs.host
         try:
-            known = inputs.host
-            subnets = inputs.own.subnets
-            host = host_facts(observed, self._wish, self._tunnels, subnets, known.dropping_chains, known.filters)
+            wish, subnets = replace(self._wish, keep=frozenset(known.underlay.addresses)), inputs.own.subnets
+            host = host_facts(observed, wish, self._tunnels, subnets, known.dropping_chains, known.filters)
         except ConfigError as error:
             self._set_problem("underlay", str(error))
             return False  # keep what we had: a flapping NIC is not a reason to withdraw peers

@@ -20,7 +20,7 @@ from tulle.model.objects import (
     VethKind,
     VxlanKind,
 )
-from tulle.wire.rtnetlink.addresses import IFA_F_NODAD, AddressMessage
+from tulle.wire.rtnetlink.addresses import IFA_F_DEPRECATED, IFA_F_NODAD, IFA_F_SECONDARY, AddressMessage
 from tulle.wire.rtnetlink.links import LinkMessage
 from tulle.wire.rtnetlink.neighbors import NTF_PROXY, NUD_NOARP, NUD_PERMANENT, NeighborMessage
 from tulle.wire.rtnetlink.parts import AF_BRIDGE, IfIndex
@@ -58,6 +58,8 @@ def address(message: AddressMessage, names: Names) -> Address | None:
         scope=message.scope,
         permanent=message.permanent,
         nodad=bool(message.flags & IFA_F_NODAD),
+        secondary=bool(message.flags & IFA_F_SECONDARY),
+        deprecated=bool(message.flags & IFA_F_DEPRECATED),
     )
 
 

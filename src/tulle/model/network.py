@@ -96,9 +96,13 @@ class Underlay:
     address: IPv4Address | None
     address6: IPv6Address | None
 
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """That of each family that there is one of, IPv4 first."""
+        return tuple(ip for ip in (self.address, self.address6) if ip is not None)
+
     def __str__(self) -> str:
-        addresses = " ".join(str(ip) for ip in (self.address, self.address6) if ip is not None)
-        return f"{self.device} {addresses} mtu {self.mtu}"
+        return f"{self.device} {' '.join(map(str, self.addresses))} mtu {self.mtu}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

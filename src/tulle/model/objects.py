@@ -102,13 +102,19 @@ class AddressKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """An address.  ``permanent`` is False for one with a lifetime (DHCP, RA); ``nodad`` skips IPv6's DAD wait."""
+    """An address.  ``permanent`` is False for one with a lifetime (DHCP, RA); ``nodad`` skips IPv6's DAD wait.
+
+    Only observed are ``secondary`` (IPv4: another address of its prefix came first; IPv6: a privacy address) and
+    ``deprecated`` (nothing new should be sent from it).
+    """
 
     device: str
     interface: IPv4Interface | IPv6Interface
     scope: int = 0
     permanent: bool = True
     nodad: bool | None = None
+    secondary: bool = False
+    deprecated: bool = False
 
     @property
     def key(self) -> AddressKey:

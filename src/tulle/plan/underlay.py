@@ -5,15 +5,16 @@ given; else by the public address when that is on the host; else the device of t
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import chain
 from typing import Final
 
 from tulle.errors import ConfigError
 from tulle.model.network import DroppingChain, Host, IPAddress, IPNetwork, PacketFilters, Underlay, Way
-from tulle.model.objects import RT_TABLE_MAIN, Address, Link, Route, Sysctl, SysctlKey
+from tulle.model.objects import RT_TABLE_MAIN, Address, Link, Route, Sysctl, SysctlKey, VxlanKind
 from tulle.model.state import KernelState
 from tulle.plan.ways import is_direct, is_inside, way_to
 
@@ -27,7 +28,8 @@ class UnderlayWish:
 
     ``iface`` are names or addresses of devices, ``iface_regex`` expressions over either, tried
     after them, ``can_reach`` an address whose route decides, tried last.  A pattern never means
-    a device with an address inside ``overlay``, which is the overlay's own.
+    a device with an address inside ``overlay``, which is the overlay's own.  ``keep`` are the addresses that
+    peers know this node by: not changed for others of the same device, whatever comes beside them.
     """
 
     iface: tuple[str, ...] = ()
@@ -37,6 +39,7 @@ class UnderlayWish:
     public_ip6: IPv6Address | None = None
     need4: bool = True
     need6: bool = False
+    keep: frozenset[IPAddress] = frozenset()
     overlay: tuple[IPNetwork, ...] = ()
     direct: bool = False
     """Is it to be known which peers are neighbours?"""
@@ -73,7 +76,7 @@ def _underlay(observed: KernelState, wish: UnderlayWish, choice: _Choice) -> Und
     link = observed.link(choice.device)
     if link is None or link.mtu is None:
         raise ConfigError(f"--iface {choice.device}", "no such device", "see 'ip link' for the names")
-    found = {version: _best(observed, choice, version) for version in wish.versions}
+    found = {version: _best(observed, wish, choice, version) for version in wish.versions}
     for version, address in found.items():
         if address is None:
             raise ConfigError(f"device {link.name}", f"has no IPv{version} address", "the network needs one")
@@ -103,6 +106,16 @@ def host_facts(
         ways=host_ways(observed, own_devices, wish.overlay) if wish.direct else (),
         ipv6=all(found.value is not None for key in HOST_SYSCTLS if isinstance(found := observed.get(key), Sysctl)),
     )
+
+
+def sent_from(observed: KernelState, tunnels: Collection[str]) -> frozenset[IPAddress]:
+    """What the overlay's devices send from: the address that peers know this node by, whichever daemon set it.
+
+    To be kept at a start, so that a virtual address, which moves from node to node, is not taken for the
+    node's own.  Later, what is known is to be kept: then a changed device is damage.
+    """
+    kinds = (link.kind for link in observed.each(Link) if link.name in tunnels)
+    return frozenset(kind.local for kind in kinds if isinstance(kind, VxlanKind) and kind.local is not None)
 
 
 def host_ways(observed: KernelState, exclude: frozenset[str], overlay: tuple[IPNetwork, ...]) -> tuple[Way, ...]:
@@ -212,15 +225,26 @@ def _owner(observed: KernelState, ip: IPAddress, flag: str) -> str:
     raise ConfigError(f"{flag} {ip}", "no device has this address", "see 'ip address'")
 
 
-def _best(observed: KernelState, choice: _Choice, version: int) -> IPAddress | None:
-    """The one that was named above all; else the first of those that can be used."""
+def _best(observed: KernelState, wish: UnderlayWish, choice: _Choice, version: int) -> IPAddress | None:
+    """The one that was named above all; else the one that is to be kept; else the first of the usable."""
+    usable = _usable(observed, choice.device, version)
     pinned = (ip for ip in choice.pinned if ip.version == version)
-    return next(pinned, None) or next(iter(_usable(observed, choice.device, version)), None)
+    kept = (ip for ip in usable if ip in wish.keep)
+    return next(chain(pinned, kept, usable), None)
 
 
 def _usable(observed: KernelState, device: str, version: int) -> list[IPAddress]:
-    """Global before link-local, permanent before dynamic, lowest first."""
-    found = [a for a in observed.each(Address) if a.device == device and a.interface.version == version]
-    usable = [a for a in found if not a.interface.is_link_local]
-    usable.sort(key=lambda a: (a.scope, not a.permanent, int(a.interface.ip)))
-    return [a.interface.ip for a in usable]
+    """In flannel's order: permanent before dynamic, then primary before secondary, then as the kernel lists them.
+
+    Left out are link-local ones, which no lease may name, and deprecated ones.
+    """
+    usable = [
+        address
+        for address in observed.each(Address)
+        if address.device == device
+        and address.interface.version == version
+        and not address.interface.is_link_local
+        and not address.deprecated
+    ]
+    usable.sort(key=lambda address: (address.scope, not address.permanent, address.secondary))
+    return [address.interface.ip for address in usable]

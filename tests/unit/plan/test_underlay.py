@@ -1,13 +1,16 @@
 """Which device carries the outer packets."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_interface
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_interface
+from typing import Any, Final
 
 import pytest
 
 from tulle.errors import ConfigError
-from tulle.model.objects import Address, Link, OtherKind, Route
+from tulle.model.network import Vni
+from tulle.model.objects import Address, Link, OtherKind, Route, VxlanKind
 from tulle.model.state import KernelState
-from tulle.plan.underlay import UnderlayWish, choose_underlay, connected_prefixes
+from tulle.plan.underlay import UnderlayWish, choose_underlay, connected_prefixes, sent_from
 
 TWO_NICS = KernelState.of(
     [
@@ -62,6 +65,52 @@ def test_choice(wish: UnderlayWish, device: str, address: str) -> None:
 def test_dual_stack_takes_the_global_address_of_each_family() -> None:
     underlay = choose_underlay(TWO_NICS, UnderlayWish(iface=("eth0",), need6=True))
     assert (underlay.address, underlay.address6) == (IPv4Address("192.168.64.11"), IPv6Address("fd64::11"))
+
+
+SEVERAL: Final = (
+    Address(device="eth0", interface=ip_interface("192.168.64.20/24"), permanent=False),
+    Address(device="eth0", interface=ip_interface("192.168.64.21/24"), secondary=True),
+    Address(device="eth0", interface=ip_interface("192.168.64.22/24"), deprecated=True),
+    Address(device="eth0", interface=ip_interface("169.254.0.9/16"), scope=253),
+    Address(device="eth0", interface=ip_interface("192.168.64.31/24")),
+    Address(device="eth0", interface=ip_interface("192.168.64.5/32")),
+)
+"""A leased one, a second one, an outdated one, a link's own, then the node's, and a virtual one that came later."""
+
+
+def choice(addresses: Iterable[Address], **wish: Any) -> str:
+    observed = KernelState.of([Link(name="eth0", kind=OtherKind(), mtu=1500), *addresses])
+    return str(choose_underlay(observed, UnderlayWish(iface=("eth0",), **wish)).address)
+
+
+def test_of_several_addresses_the_first_permanent_and_primary_one_is_the_nodes() -> None:
+    assert choice(SEVERAL) == "192.168.64.31"
+    assert choice(SEVERAL[:2]) == "192.168.64.21", "a permanent one, rather than one that expires"
+    assert choice(SEVERAL[:1]) == "192.168.64.20", "what there is"
+
+
+def test_an_address_that_peers_know_is_kept_as_long_as_it_can_be_used() -> None:
+    virtual = frozenset({IPv4Address("192.168.64.5")})
+    assert choice(SEVERAL, keep=virtual) == "192.168.64.5"
+    assert choice(SEVERAL[:-1], keep=virtual) == "192.168.64.31", "it has left"
+    assert choice(SEVERAL, keep=frozenset({IPv4Address("192.168.64.22")})) == "192.168.64.31", "it is outdated"
+
+
+def test_an_address_that_is_named_is_taken_whatever_was_known() -> None:
+    observed = TWO_NICS.merged(KernelState.of(SEVERAL))
+    wish = UnderlayWish(iface=("192.168.64.5",), keep=frozenset({IPv4Address("192.168.64.31")}))
+    assert choose_underlay(observed, wish).address == IPv4Address("192.168.64.5")
+
+
+def test_what_the_overlays_devices_send_from_is_read_from_them_alone() -> None:
+    def tunnel(name: str, local: str | None) -> Link:
+        ip = None if local is None else ip_address(local)
+        return Link(name=name, kind=VxlanKind(vni=Vni(1), port=8472, local=ip, underlay="eth0"), mtu=1450)
+
+    state = KernelState.of(
+        [tunnel("flannel.1", "192.0.2.1"), tunnel("flannel-v6.1", None), tunnel("vx9", "192.0.2.9"), *TWO_NICS]
+    )
+    assert sent_from(state, ("flannel.1", "flannel-v6.1", "eth0")) == {IPv4Address("192.0.2.1")}
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,10 @@ IFADDRMSG: Final = struct.Struct("=BBBBI")  # family, prefixlen, flags, scope, i
 CACHEINFO: Final = struct.Struct("=IIII")  # preferred, valid, created, updated
 FOREVER: Final = 0xFFFFFFFF
 IFA_ADDRESS, IFA_LOCAL, IFA_CACHEINFO, IFA_FLAGS = 1, 2, 6, 8
+IFA_F_SECONDARY: Final = 0x01
+"""IPv4: not the first of its prefix.  The same bit is IFA_F_TEMPORARY on IPv6."""
 IFA_F_NODAD: Final = 0x02
+IFA_F_DEPRECATED: Final = 0x20
 IFA_F_PERMANENT: Final = 0x80
 
 
