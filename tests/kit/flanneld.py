@@ -23,6 +23,8 @@ class Flanneld:
     name: str
     root: Path
     endpoint: str
+    tools: Path | None = None
+    """A folder of programs that it finds before all others."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -42,9 +44,15 @@ class Flanneld:
         command = [*enter(self.net.full(self.name)), BINARY, "--etcd-endpoints", self.endpoint]
         command += ["--iface", "eth0", "--subnet-file", str(self.subnet_file), *flags]
         with (self.root / "flanneld.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment()
+            )
         until(self.subnet_file.exists, f"{self.name}: subnet.env", lambda: self.log)
         until(lambda: self.log.count("Wrote subnet file") > before, f"{self.name}: a place", lambda: self.log)
+
+    def _environment(self) -> dict[str, str]:
+        places = [str(self.tools)] if self.tools is not None else []
+        return {**os.environ, "PATH": os.pathsep.join([*places, os.environ.get("PATH", os.defpath)])}
 
     def stop(self, number: int = signal.SIGKILL) -> None:
         """End it; its data path stays."""

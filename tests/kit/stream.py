@@ -60,12 +60,15 @@ class Stream:
 
 @contextmanager
 def stream(source: Path, sink: Path, target: str) -> Generator[Stream]:
-    """Datagrams from the namespace ``source`` to ``target``, which is in the namespace ``sink``."""
+    """Datagrams from the namespace ``source`` to ``target`` (IPv4 or IPv6), which is in the namespace ``sink``."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
     with ExitStack() as stack:
         with inside(source):
-            sender = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sender = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
         with inside(sink):
-            receiver = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            receiver = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        if family is socket.AF_INET6:
+            receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4's may be beside it
         receiver.bind(("", PORT))
         flow = Stream()
         threads = [

@@ -250,6 +250,7 @@ def test_f34_a_device_of_another_kind_with_our_name_is_refused_by_name_and_left_
     with cluster(tmp_path) as site:
         node = site.node(1)
         node.ip("link add flannel.1 type bridge", "link set flannel.1 up")
+        until(lambda: "tentative" not in node.sh("ip", "addr", "show", "flannel.1", "scope", "link"), "at rest")
         before = node.sh("ip", "-o", "addr", "show", "flannel.1"), node.sh("ip", "route")
         site.node(2).start()
         node.start(*QUIET_AUDIT)

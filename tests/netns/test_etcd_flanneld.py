@@ -6,104 +6,19 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kit.agents import Cluster, Node, cluster, until
-from tests.kit.enter import enter
-from tests.kit.etcd import NEEDS_ETCD, Etcd, etcd
+from tests.kit.agents import until
+from tests.kit.etcd import NEEDS_ETCD
 from tests.kit.flanneld import NEEDS_FLANNELD, Flanneld
 from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.mixed import DIRECT, FULL_SIZE, Site, mixed
 from tests.kit.stream import stream
-from tulle.kernel.netns import inside
 
 pytestmark = [pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT)), NEEDS_ETCD, NEEDS_FLANNELD]
-
-ADDRESS = "192.168.64.1"
-CONFIG = '{"Network":"10.244.0.0/16","SubnetLen":24,"EnableNFTables":true,"Backend":{"Type":"vxlan"}}'
-DUAL = (
-    '{"Network":"10.244.0.0/16","SubnetLen":24,"EnableIPv6":true,"IPv6Network":"fd10:244::/48",'
-    '"EnableNFTables":true,"Backend":{"Type":"vxlan"}}'
-)
-DIRECT = CONFIG.replace('"vxlan"', '"vxlan","DirectRouting":true')
-PMTUDISC_DO = 2
-DISCOVER = {socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
-"""The socket option that forbids fragments, for each family.  Source: linux/in.h, linux/in6.h."""
-FULL_SIZE = {socket.AF_INET: 1430 - 28, socket.AF_INET6: 1430 - 48}
-"""The UDP payload of a packet that fills the pods' MTU."""
-PORT = 9909
-
-
-@dataclass
-class Site:
-    """node1 runs tulle, node2 flannel; a pod on each."""
-
-    cluster: Cluster
-    server: Etcd
-    tulle: Node
-    flannel: Flanneld
-
-    def start(self) -> None:
-        self.tulle.start()
-        self.flannel.start()
-        self.meet()
-
-    def meet(self) -> None:
-        """Wait until each knows the way to the other."""
-        self.tulle.converge(1)
-        way = "10.244.1.0/24"
-        until(lambda: way in self.cluster.net.run("node2", "ip", "route"), f"node2: {way}", lambda: self.flannel.log)
-
-    def crosses(self, source: int, sink: int, size: int, family: socket.AddressFamily = socket.AF_INET) -> bool:
-        """Does a datagram that must not be fragmented arrive?"""
-        net = self.cluster.net
-        target = f"10.244.{sink}.2" if family is socket.AF_INET else f"fd10:244:0:{sink}::2"
-        with ExitStack() as stack:
-            with inside(net.path(f"pod{source}")):
-                sender = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
-            with inside(net.path(f"pod{sink}")):
-                receiver = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
-            sender.setsockopt(*DISCOVER[family], PMTUDISC_DO)
-            receiver.bind(("", PORT))
-            receiver.settimeout(0.5)
-            for _ in range(10):
-                sender.sendto(b"x" * size, (target, PORT))
-                try:
-                    return len(receiver.recv(2048)) == size
-                except TimeoutError:
-                    continue
-        return False
-
-
-@contextmanager
-def mixed(folder: Path, *, ipv6: bool = False, config: str | None = None) -> Generator[Site]:
-    with cluster(folder, nodes=2, pods=True, ipv6=ipv6) as nodes:
-        nodes.net.ip("switch", f"addr add {ADDRESS}/24 dev br0")
-        nodes.net.sysctl("node2", "net/ipv4/ip_forward", "1")  # flannel leaves that to the operator
-        with etcd(folder, host=ADDRESS, before=enter(nodes.net.full("switch"))) as server:
-            server.put("config", config or (DUAL if ipv6 else CONFIG))
-            for node in nodes.nodes:
-                node.store_url = server.url
-                server.put(*reservation(node.number, ipv6=ipv6))
-            second = nodes.node(2)
-            flannel = Flanneld(nodes.net, second.name, second.root, f"http://{server.endpoint}")
-            try:
-                yield Site(nodes, server, nodes.node(1), flannel)
-            finally:
-                flannel.stop()
-
-
-def reservation(number: int, *, ipv6: bool) -> tuple[str, str]:
-    """Key and value that pin node ``number``'s subnets."""
-    four, six = f'"PublicIP":"192.168.64.1{number}"', f'"PublicIPv6":"fd64::1{number}"'
-    if ipv6:
-        return f"subnets/10.244.{number}.0-24&fd10:244:0:{number}::-64", f"{{{four},{six}}}"
-    return f"subnets/10.244.{number}.0-24", f"{{{four}}}"
 
 
 def shape(value: str) -> str:
@@ -178,29 +93,6 @@ def test_flannel_notices_nothing_of_what_tulle_keeps_for_itself(tmp_path: Path) 
         site.meet()
         assert site.crosses(1, 2, 64)
         assert re.findall(r"^E\d{4} .*", site.flannel.log, re.MULTILINE) == []
-
-
-def test_a_node_changes_from_flannel_to_tulle_and_back_under_traffic(tmp_path: Path) -> None:
-    with mixed(tmp_path) as site:
-        site.start()
-        net, second = site.cluster.net, site.cluster.node(2)
-        value = site.server.get("subnets/10.244.2.0-24")
-        with stream(net.path("pod1"), net.path("pod2"), "10.244.2.2") as flow:
-            until(lambda: len(flow.received) > 20, "the stream flows")
-            started_ns = time.monotonic_ns()
-            site.flannel.stop(signal.SIGTERM)
-            second.start()
-            second.converge(1)
-            assert site.server.get("subnets/10.244.2.0-24") == value, "the same lease: address, MAC and all"
-            assert second.status()["lease"]["owner"] == second.status()["node_id"]
-            second.stop()
-            site.flannel.start()
-            site.meet()
-            assert site.server.get("subnets/10.244.2.0-24") == value
-            count = len(flow.sent)
-            until(lambda: len(flow.sent) > count + 20, "the stream goes on")
-            time.sleep(0.2)  # what is under way arrives
-            assert flow.lost_since(started_ns) == 0
 
 
 HOST_GW = '{"Network":"10.244.0.0/16","SubnetLen":24,"EnableNFTables":false,"Backend":{"Type":"host-gw"}}'

@@ -42,9 +42,9 @@ table ip flannel-ipv4 {
   chain forward { type filter hook forward priority filter; policy accept; ip saddr 10.244.0.0/16 accept; }
 }
 table ip6 flannel-ipv6 {
-  chain postrtg { type nat hook postrouting priority srcnat; policy accept; }
 }
 """
+"""As in a network without IPv6, whose table stays empty."""
 
 
 @contextmanager

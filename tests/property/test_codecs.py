@@ -29,7 +29,7 @@ from tulle.wire.control import (
 from tulle.wire.control import decode_json as decode_control_json
 from tulle.wire.leases import decode_lease, encode_lease, lease_key, parse_lease_key
 from tulle.wire.network_config import decode_network_config, encode_network_config
-from tulle.wire.nft import chain_accept, decode_base_chains, decode_own_rules, decode_table
+from tulle.wire.nft import chain_accept, decode_base_chains, decode_own_rules, decode_table, table_names
 from tulle.wire.strict_json import decode_json
 from tulle.wire.subnet_env import SubnetEnv, format_subnet_env, parse_subnet_env
 
@@ -193,6 +193,7 @@ DECODERS: Final[dict[str, tuple[Callable[[bytes], object], type[TulleError]]]] =
     "control JSON": (decode_control_json, DecodeError),
     "control length": (decode_length, DecodeError),
     "nft chains": (decode_base_chains, DecodeError),
+    "nft tables": (table_names, DecodeError),
     "nft table": (_table, DecodeError),
     "nft rules": (_own_rules, DecodeError),
 }

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from errno import EIO
-from typing import Final
+from typing import Final, TypeVar
 
 from tulle.errors import DecodeError, KernelError, Unsupported
 from tulle.kernel.netlink_socket import NETLINK_NETFILTER, NetlinkSocket
@@ -23,6 +23,8 @@ from tulle.wire import iptables, nft
 from tulle.wire.netlink import Request
 from tulle.wire.nft_elements import NFGENMSG
 from tulle.wire.nft_rules import ForwardRule, decode_forward_rules
+
+T = TypeVar("T")
 
 NFT_MSG_GETGEN: Final = 10 << 8 | 16
 """Subsystem nf_tables, message GETGEN.  Source: nfnetlink.h, nf_tables.h."""
@@ -98,11 +100,9 @@ class NftEngine:
     async def holds_iptables_rules(self, version: int) -> bool:
         """May iptables-nft have something to show of tulle or flannel?  Raises KernelError."""
         try:
-            chains = nft.chain_names(await self._list("chains"))
+            chains = await self._read("chains", nft.chain_names)
         except Unsupported:
             return True
-        except ToolFailure as failure:
-            raise tool_error(failure, "nft list chains") from None
         family = "ip" if version == 4 else "ip6"
         return any((family, chain) in chains for owner in iptables.OWNERS.values() for chain in owner.chains)
 
@@ -152,8 +152,7 @@ class NftEngine:
         return apply_elements(self._transact_messages, steps)
 
     async def _table(self, key: NftTableKey) -> NftTable | None:
-        chains = await self._base_chains()
-        if not any((chain.family, chain.table) == (key.family, key.name) for chain in chains):
+        if (key.family, key.name) not in await self._read("tables", nft.table_names):
             return None
         try:
             return nft.decode_table(key, await self._list("table", key.family, key.name))
@@ -177,12 +176,16 @@ class NftEngine:
         return nft.chain_accept(key, nft.decode_own_rules(output))
 
     async def _base_chains(self) -> tuple[nft.BaseChain, ...]:
+        return await self._read("chains", nft.decode_base_chains)
+
+    async def _read(self, what: str, decode: Callable[[bytes], T]) -> T:
+        """``nft list WHAT``, decoded.  Raises KernelError."""
         try:
-            return nft.decode_base_chains(await self._list("chains"))
+            return decode(await self._list(what))
         except ToolFailure as failure:
-            raise tool_error(failure, "nft list chains") from None
+            raise tool_error(failure, f"nft list {what}") from None
         except DecodeError as error:
-            raise KernelError(EIO, "nft list chains", str(error)) from None
+            raise KernelError(EIO, f"nft list {what}", str(error)) from None
 
     async def _list(self, *what: str) -> bytes:
         """``nft -j list …``, remembered for as long as the ruleset's generation stays."""

@@ -53,6 +53,11 @@ def chain_names(output: bytes) -> frozenset[tuple[str, str]]:
     return frozenset((_text(chain, "family"), _text(chain, "name")) for chain in _objects(output, "chain"))
 
 
+def table_names(output: bytes) -> frozenset[tuple[str, str]]:
+    """``nft -j list tables``: family and name of every table, also of empty ones.  Raises DecodeError."""
+    return frozenset((_text(table, "family"), _text(table, "name")) for table in _objects(output, "table"))
+
+
 def foreign_forward_chains(chains: tuple[BaseChain, ...]) -> tuple[BaseChain, ...]:
     """The foreign ones that see forwarded IP packets.
 

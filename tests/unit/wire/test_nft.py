@@ -117,6 +117,10 @@ def test_replacing_our_accepts_removes_the_stale_ones_in_the_same_transaction() 
     ]
 
 
+def test_a_table_without_chains_is_a_table() -> None:
+    assert nft.table_names(document({"table": {"family": "ip6", "name": "flannel-ipv6"}})) == {("ip6", "flannel-ipv6")}
+
+
 @pytest.mark.parametrize("output", [b"", b"[]", b"{}", b'{"nftables": 1}', b"\xff", b"null"])
 def test_what_is_not_nfts_json_is_a_decode_error(output: bytes) -> None:
     with pytest.raises(DecodeError):
