@@ -1,13 +1,16 @@
 """How fast peers get into the kernel, and out of it again as values: tulle, ip and bridge, pyroute2, side by side.
 
-A peer is what the vxlan backend programs for it: one neighbour, one FDB entry, one route.  Each
-round gives every way a fresh namespace, in turn, so that the machine's moods fall on all alike;
-reported are medians, and ratios within this run.  Needs root; leaves nothing behind.
+A peer is what the vxlan backend programs for it: one neighbour, one FDB entry, one route.  tulle
+carries out the plan that the agent's first pass would make, and lists as its audit does; the
+others are given the same objects.  Each round gives every way a fresh namespace, in turn, so that
+the machine's moods fall on all alike; reported are medians of wall and of CPU time (the kernel's
+included), and ratios within this run.  Needs root; leaves nothing behind.
 
-    python -m bench.netlink_batch [--peers 5000] [--rounds 3] [--json]
+    python -m bench.netlink_batch [--peers 5000] [--rounds 3] [--no-pyroute2] [--json]
 """
 
 import argparse
+import asyncio
 import json
 import os
 import secrets
@@ -26,22 +29,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from tulle.kernel import netns
+from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.netlink_socket import NetlinkSocket
+from tulle.model.change import Create, Plan
 from tulle.model.network import MacAddress
-from tulle.model.objects import RTPROT_TULLE
-from tulle.wire.netlink import Request
+from tulle.model.objects import RTPROT_TULLE, FdbEntry, KernelObject, Neighbor, Route
+from tulle.model.state import KernelState, Scope
+from tulle.plan.diff import in_order
 from tulle.wire.rtnetlink.links import LinkSettings, decode_link, get_link, new_vxlan, set_link
-from tulle.wire.rtnetlink.neighbors import (
-    NTF_SELF,
-    NUD_PERMANENT,
-    NeighborMessage,
-    decode_neighbor,
-    dump_fdb,
-    dump_neighbors,
-    new_neighbor,
-)
-from tulle.wire.rtnetlink.parts import AF_BRIDGE, AF_INET, IfIndex
-from tulle.wire.rtnetlink.routes import RT_TABLE_MAIN, RouteMessage, decode_route, dump_routes, new_route
+from tulle.wire.rtnetlink.neighbors import NTF_SELF, NUD_PERMANENT
+from tulle.wire.rtnetlink.parts import AF_INET, IfIndex
+from tulle.wire.rtnetlink.routes import RT_TABLE_MAIN
 from tulle.wire.rtnetlink.vxlan import VxlanInfo
 
 DEVICE: Final = "flannel.1"
@@ -71,10 +69,18 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Took:
-    """One way's time in one round, in seconds: setting all peers, and listing all of it."""
+    """One way's times in one round: setting all peers, and listing all of it."""
 
-    program_s: float
-    list_s: float
+    program: "Spent"
+    listing: "Spent"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds by the clock, and of CPU, this process's and its children's."""
+
+    wall_s: float
+    cpu_s: float
 
 
 def peers(count: int) -> list[Peer]:
@@ -101,34 +107,38 @@ def fresh_place() -> Generator[Place]:
         netns.delete(name)
 
 
-def timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+def timed(work: Callable[[], object]) -> Spent:
+    wall, cpu = time.perf_counter(), sum(os.times()[:4])
     work()
-    return time.perf_counter() - began
+    return Spent(time.perf_counter() - wall, sum(os.times()[:4]) - cpu)
 
 
 def with_tulle(place: Place, wanted: list[Peer]) -> Took:
-    """Encoding included; every answer is checked, every listed object decoded to a value."""
+    """Encoding included; every answer is checked, every listed object decoded to a value with its key."""
+    desired = KernelState.of(obj for peer in wanted for obj in objects_for(peer))
+    plan = Plan(in_order([Create(obj) for obj in desired], desired))
 
     def program() -> None:
-        answers = sock.execute([request for peer in wanted for request in requests_for(place.device, peer)])
-        assert not any(answer.errno for answer in answers)
+        outcomes = asyncio.run(kernel.apply(plan))
+        assert all(outcome.error is None for outcome in outcomes)
 
     def listing() -> None:
-        found = [decode_neighbor(m) for ask in (dump_neighbors(), dump_fdb(place.device)) for m in sock.dump(ask)]
-        found_routes = [decode_route(m) for m in sock.dump(dump_routes(4, table=RT_TABLE_MAIN))]
-        assert len(found) >= 2 * len(wanted)
-        assert len(found_routes) == len(wanted)
+        found = asyncio.run(kernel.observe(Scope.all()))
+        assert all(key in found for key in desired.objects)
 
-    with NetlinkSocket.open(place.path) as sock:
-        return Took(program_s=timed(program), list_s=timed(listing))
+    kernel = LinuxKernel.open(place.path)
+    try:
+        return Took(program=timed(program), listing=timed(listing))
+    finally:
+        kernel.close()
 
 
-def requests_for(device: IfIndex, peer: Peer) -> tuple[Request, Request, Request]:
-    neighbor = NeighborMessage(family=AF_INET, index=device, dst=peer.gateway, lladdr=peer.mac)
-    entry = NeighborMessage(family=AF_BRIDGE, index=device, dst=peer.underlay, lladdr=peer.mac, flags=NTF_SELF)
-    route = RouteMessage(dst=peer.subnet, oif=device, gateway=peer.gateway, onlink=True, protocol=RTPROT_TULLE)
-    return new_neighbor(neighbor), new_neighbor(entry), new_route(route)
+def objects_for(peer: Peer) -> tuple[KernelObject, ...]:
+    return (
+        Neighbor(device=DEVICE, ip=peer.gateway, mac=peer.mac),
+        FdbEntry(device=DEVICE, mac=peer.mac, dst=peer.underlay),
+        Route(dst=peer.subnet, device=DEVICE, via=peer.gateway, onlink=True),
+    )
 
 
 def with_iproute2(place: Place, wanted: list[Peer]) -> Took:
@@ -152,7 +162,7 @@ def with_iproute2(place: Place, wanted: list[Peer]) -> Took:
         run("bridge", "-n", place.name, "-j", "fdb", "show", "dev", DEVICE)
         run("ip", "-n", place.name, "-j", "route", "show")
 
-    return Took(program_s=timed(program), list_s=timed(listing))
+    return Took(program=timed(program), listing=timed(listing))
 
 
 def with_pyroute2(place: Place, wanted: list[Peer]) -> Took:
@@ -174,7 +184,7 @@ def with_pyroute2(place: Place, wanted: list[Peer]) -> Took:
         nonlocal ip
         ip = module.IPRoute()
         try:
-            return Took(program_s=timed(program), list_s=timed(listing))
+            return Took(program=timed(program), listing=timed(listing))
         finally:
             ip.close()
 
@@ -189,56 +199,66 @@ WAYS: Final[dict[str, Callable[[Place, list[Peer]], Took]]] = {
 }
 
 
-def missing() -> str | None:
+def missing(ways: list[str]) -> str | None:
     """What this bench needs and does not find."""
     tools = [tool for tool in ("ip", "bridge") if shutil.which(tool) is None]
-    modules = [module for module in ("pyroute2",) if find_spec(module) is None]
+    modules = [module for module in ("pyroute2",) if module in ways and find_spec(module) is None]
     if os.geteuid() != 0:
         return "root"
     return ", ".join(tools + modules) or None
 
 
-def measure(count: int, rounds: int) -> dict[str, list[Took]]:
+def measure(count: int, rounds: int, ways: list[str]) -> dict[str, list[Took]]:
     wanted = peers(count)
-    took: dict[str, list[Took]] = {way: [] for way in WAYS}
+    took: dict[str, list[Took]] = {way: [] for way in ways}
     for _ in range(rounds):
-        for way, work in WAYS.items():
+        for way, work in ((way, WAYS[way]) for way in ways):
             with fresh_place() as place:
                 took[way].append(work(place, wanted))
     return took
 
 
 def summary(count: int, took: dict[str, list[Took]]) -> dict[str, object]:
-    program = {way: statistics.median(t.program_s for t in times) for way, times in took.items()}
-    listing = {way: statistics.median(t.list_s for t in times) for way, times in took.items()}
+    program = {way: [t.program for t in times] for way, times in took.items()}
+    listing = {way: [t.listing for t in times] for way, times in took.items()}
     return {
-        "schema": "tulle.bench.netlink_batch/1",
+        "schema": "tulle.bench.netlink_batch/2",
         "peers": count,
         "objects": 3 * count,
         "rounds": len(took["tulle"]),
         "ways": {
             way: {
-                "program_ns": round(program[way] * 1e9),
-                "program_ns_per_object": round(program[way] * 1e9 / (3 * count)),
-                "program_ratio": round(program[way] / program["tulle"], 2),
-                "list_ns": round(listing[way] * 1e9),
-                "list_ratio": round(listing[way] / listing["tulle"], 2),
+                "program": _figures(program[way], program["tulle"]),
+                "list": _figures(listing[way], listing["tulle"]),
             }
             for way in took
         },
     }
 
 
+def _figures(spent: list[Spent], ours: list[Spent]) -> dict[str, float]:
+    wall_s, cpu_s = (statistics.median(figures) for figures in ([s.wall_s for s in spent], [s.cpu_s for s in spent]))
+    return {
+        "wall_ns": round(wall_s * 1e9),
+        "cpu_ns": round(cpu_s * 1e9),
+        "wall_ratio": round(wall_s / statistics.median(s.wall_s for s in ours), 2),
+        "cpu_ratio": round(cpu_s / statistics.median(s.cpu_s for s in ours), 2),
+    }
+
+
 def table(result: dict[str, Any]) -> str:
+    head = f"{'ms':>11}{'÷ tulle':>9}{'CPU ms':>10}{'÷ tulle':>9}"
     lines = [
         f"{result['peers']} peers, {result['objects']} objects, medians of {result['rounds']} rounds",
-        f"{'':20}{'program':>12}{'per object':>13}{'÷ tulle':>9}{'list':>12}{'÷ tulle':>9}",
+        f"{'':20}{'program':>{len(head)}}{'list':>{len(head)}}",
+        f"{'':20}{head}{head}",
     ]
     for way, figures in result["ways"].items():
-        lines.append(
-            f"{way:20}{figures['program_ns'] / 1e6:>9.1f} ms{figures['program_ns_per_object'] / 1e3:>10.2f} µs"
-            f"{figures['program_ratio']:>9.2f}{figures['list_ns'] / 1e6:>9.1f} ms{figures['list_ratio']:>9.2f}"
+        cells = "".join(
+            f"{f['wall_ns'] / 1e6:>11.1f}{f['wall_ratio']:>9.2f}{f['cpu_ns'] / 1e6:>10.1f}{f['cpu_ratio']:>9.2f}"
+            for f in (figures["program"], figures["list"])
         )
+        lines.append(f"{way:20}{cells}")
     return "\n".join(lines)
 
 
@@ -246,13 +266,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.netlink_batch", description="peers into the kernel, side by side")
     parser.add_argument("--peers", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pyroute2", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    lacking = missing()
+    ways = list(WAYS) if options.pyroute2 else [way for way in WAYS if way != "pyroute2"]
+    lacking = missing(ways)
     if lacking is not None:
         print(f"bench.netlink_batch: needs {lacking}", file=sys.stderr)
         return 2
-    result = summary(options.peers, measure(options.peers, options.rounds))
+    result = summary(options.peers, measure(options.peers, options.rounds, ways))
     print(json.dumps(result) if options.json else table(result))
     return 0
 

@@ -75,12 +75,12 @@ def _mac(number: int) -> MacAddress:
 
 def _entry(tunnel: IfIndex, number: int) -> NeighborMessage:
     dst = IPv4Address("10.0.0.1") + number
-    return NeighborMessage(family=AF_BRIDGE, index=tunnel, dst=dst, lladdr=_mac(number), flags=NTF_SELF)
+    return NeighborMessage(family=AF_BRIDGE, ifindex=tunnel, dst=dst, lladdr=_mac(number), flags=NTF_SELF)
 
 
 def _neighbor(tunnel: IfIndex, number: int) -> NeighborMessage:
     ip = IPv4Address("10.128.0.0") + (number << 8)
-    return NeighborMessage(family=AF_INET, index=tunnel, dst=ip, lladdr=_mac(number))
+    return NeighborMessage(family=AF_INET, ifindex=tunnel, dst=ip, lladdr=_mac(number))
 
 
 def _bridge(number: int) -> Request:

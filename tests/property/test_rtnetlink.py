@@ -128,7 +128,7 @@ def routes(draw: st.DrawFn) -> RouteMessage:
 neighbors = st.builds(
     NeighborMessage,
     family=st.sampled_from([AF_INET, AF_INET6, AF_BRIDGE]),
-    index=indexes,
+    ifindex=indexes,
     dst=st.none() | addresses4 | addresses6,
     lladdr=st.none() | macs,
     state=u16,

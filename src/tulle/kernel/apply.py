@@ -21,12 +21,16 @@ from tulle.kernel.packet_filter import PacketFilter
 from tulle.kernel.turn import Precedence, Turn
 from tulle.model.change import Change, Create, Delete, Outcome, Plan, Step, subject_of
 from tulle.model.objects import (
+    Address,
     ChainAccept,
+    FdbEntry,
     FilterObject,
     IptablesRules,
     Link,
+    Neighbor,
     NftElement,
     NftTable,
+    Route,
     Sysctl,
     VethKind,
     VxlanKind,
@@ -41,6 +45,7 @@ LEAST_BATCH: Final = 8
 ELEMENTS: Final = 64
 """So many elements of nft's sets take effect together: all that one pod has, and about 10 ms."""
 NO_NFTABLES: Final = "this kernel has no nftables: enable CONFIG_NF_TABLES"
+_ENTRIES: Final = (Route, Neighbor, FdbEntry, Address)
 PAGE: Final = 1024
 BATCH_S: Final = 0.004
 """A route among ten thousand takes the kernel 200 µs: later batches are as large as fits into this."""
@@ -162,7 +167,14 @@ class _Run:
 
     async def outcomes(self) -> tuple[Outcome, ...]:
         for number, step in enumerate(self._steps):
-            await self._take(number, step)
+            if self._travels_alone(number, step):
+                await self._flush()
+                error = await self._applier.alone(step, self._devices)
+                if error is not None:
+                    self._fail(number, error)
+                await self._turn.rest()
+            elif len(self._batch.requests) >= self._room:
+                await self._flush()
         await self._flush()
         outcomes: list[Outcome] = []
         for page in range(0, len(self._steps), PAGE):
@@ -171,33 +183,27 @@ class _Run:
             await self._turn.rest()
         return tuple(outcomes)
 
-    async def _take(self, number: int, step: Step) -> None:
+    def _travels_alone(self, number: int, step: Step) -> bool:
+        """Is it up to the caller to carry out ``step``?  Else it waits in a batch, or has failed already."""
         obj = subject_of(step)
-        missing = self._not_made.get(object_device(obj) or "")
+        missing = self._not_made.get(object_device(obj) or "") if self._not_made else None
         if missing is not None:
             self._fail(number, KernelError(missing.errno, _named(step), "its device could not be made"))
+        elif isinstance(obj, _ENTRIES) or (isinstance(step, Change) and isinstance(obj, Link)):
+            self._enqueue(number, step)
         elif isinstance(obj, NftElement):
             self._elements.append(number)
-        elif isinstance(step, Change) and isinstance(obj, Link):
-            await self._enqueue(number, step)
         elif isinstance(step, Delete) and isinstance(obj, FilterObject) and self._rules_error is not None:
             self._fail(number, KernelError(self._rules_error.errno, _named(step), "what replaces it could not be made"))
-        elif isinstance(obj, Link | Sysctl | FilterObject):
-            await self._flush()
-            error = await self._applier.alone(step, self._devices)
-            if error is not None:
-                self._fail(number, error)
-            await self._turn.rest()
         else:
-            await self._enqueue(number, step)
+            return True
+        return False
 
-    async def _enqueue(self, number: int, step: Step) -> None:
+    def _enqueue(self, number: int, step: Step) -> None:
         try:
             self._batch.add(number, encode.requests(step, self._devices.index))
         except KernelError as error:
             self._fail(number, error)
-        if len(self._batch.requests) >= self._room:
-            await self._flush()
 
     async def _flush(self) -> None:
         await self._flush_elements()

@@ -90,7 +90,7 @@ def route(message: RouteMessage, names: Names) -> Route | None:
 
 def neighbor(message: NeighborMessage, names: Names) -> Neighbor | FdbEntry | None:
     """A neighbour, or an FDB entry of a tunnel; None for what the kernel keeps for itself."""
-    device = names(message.index)
+    device = names(message.ifindex)
     if device is None:
         return None
     if message.family == AF_BRIDGE:

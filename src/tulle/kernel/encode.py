@@ -32,10 +32,10 @@ def requests(step: Step, indexes: Indexes) -> tuple[Request, ...]:
     Raises KernelError (ENODEV): a device that the step names is not there.
     """
     match step:
-        case Change(before=Link() as before, after=Link() as after):
-            return set_link(before, after, indexes)
         case Create(obj=obj):
             return (_put(obj, indexes, step, replace=False),)
+        case Change(before=Link() as before, after=Link() as after):
+            return set_link(before, after, indexes)
         case Change(before=FdbEntry() as before, after=FdbEntry(is_unicast=False) as after):
             # The kernel replaces the destination of a unicast MAC only.
             return (_remove(before, indexes, step), _put(after, indexes, step, replace=False))
@@ -103,16 +103,16 @@ def del_link(link: Link, indexes: Indexes) -> Request:
 
 def _put(obj: KernelObject, indexes: Indexes, step: Step, *, replace: bool) -> Request:
     match obj:
-        case Address():
-            return addresses.new_address(_address(obj, indexes, step), replace=replace, subject=step)
-        case Route():
-            return routes.new_route(_route(obj, indexes, step), replace=replace, subject=step)
         case Neighbor():
             mode = "replace" if replace else "create"
             return neighbors.new_neighbor(_neighbor(obj, indexes, step), mode, step)
         case FdbEntry():
             mode = "append" if not obj.is_unicast else "replace" if replace else "create"
             return neighbors.new_neighbor(_fdb_entry(obj, indexes, step), mode, step)
+        case Route():
+            return routes.new_route(_route(obj, indexes, step), replace=replace, subject=step)
+        case Address():
+            return addresses.new_address(_address(obj, indexes, step), replace=replace, subject=step)
         case _:
             raise AssertionError(f"{obj} is not carried by a request of its own")
 
@@ -182,19 +182,19 @@ def _route(route: Route, indexes: Indexes, subject: object, *, scope: int | None
 
 def _neighbor(neighbor: Neighbor, indexes: Indexes, subject: object) -> neighbors.NeighborMessage:
     return neighbors.NeighborMessage(
-        family=AF_INET if neighbor.ip.version == 4 else AF_INET6,
-        index=_index(neighbor.device, indexes, subject),
-        dst=neighbor.ip,
-        lladdr=neighbor.mac,
-        state=neighbors.NUD_PERMANENT if neighbor.permanent else neighbors.NUD_REACHABLE,
-        flags=neighbors.NTF_PROXY if neighbor.proxy else 0,
+        AF_INET if neighbor.ip.version == 4 else AF_INET6,
+        _index(neighbor.device, indexes, subject),
+        neighbor.ip,
+        neighbor.mac,
+        neighbors.NUD_PERMANENT if neighbor.permanent else neighbors.NUD_REACHABLE,
+        neighbors.NTF_PROXY if neighbor.proxy else 0,
     )
 
 
 def _fdb_entry(entry: FdbEntry, indexes: Indexes, subject: object) -> neighbors.NeighborMessage:
     return neighbors.NeighborMessage(
         family=AF_BRIDGE,
-        index=_index(entry.device, indexes, subject),
+        ifindex=_index(entry.device, indexes, subject),
         dst=entry.dst,
         lladdr=entry.mac,
         state=neighbors.NUD_PERMANENT if entry.permanent else neighbors.NUD_REACHABLE,

@@ -188,7 +188,7 @@ class Monitor(AsyncIterator[Scope]):
 
     def _neighbor(self, message: Message, dirty: "_Dirty") -> None:
         entry = decode_neighbor(message)
-        device = self._names.get(entry.index)
+        device = self._names.get(entry.ifindex)
         if device is None or entry.master:
             return
         if entry.family == AF_BRIDGE:

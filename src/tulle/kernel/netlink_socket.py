@@ -119,14 +119,15 @@ class NetlinkSocket:
         first = self._seq + 1
         self._seq += len(batch)
         last = self._seq
-        data = [request.encode(first + n, ack=first + n == last) for n, request in enumerate(batch)]
-        self._send(b"".join(data), batch[0])
-        acks = {seq: Ack(0, seq) for seq in range(first, last + 1)}
+        data = [request.encode(seq) for seq, request in enumerate(batch[:-1], first)]
+        self._send(b"".join((*data, batch[-1].encode(last, ack=True))), batch[0])
+        refused: dict[int, Ack] = {}
         for message in self._answers(batch[-1]):
-            if message.kind == NLMSG_ERROR and message.seq in acks:
-                acks[message.seq] = decode_ack(message)
-                if message.seq == last:
-                    return list(acks.values())
+            if message.kind != NLMSG_ERROR or not first <= message.seq <= last:
+                continue
+            ack = refused[message.seq] = decode_ack(message)
+            if message.seq == last:
+                return [refused.get(seq) or Ack(0, seq) for seq in range(first, last)] + [ack]
         raise AssertionError("answers end only by being complete")
 
     def transact(self, begin: Request, requests: Sequence[Request], end: Request) -> list[Ack]:

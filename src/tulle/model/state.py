@@ -32,11 +32,12 @@ V = TypeVar("V")
 
 _WITHOUT_NUMBER: Final = (Sysctl, NftTable, ChainAccept, IptablesRules, NftElement)
 """Kinds of which a namespace may hold any number: looked at by key only."""
+_ON_A_DEVICE: Final = (Route, Address, Neighbor, FdbEntry)
 
 
 def object_device(obj: KernelObject) -> str | None:
     """The device that ``obj`` lives on and vanishes with; None when there is none."""
-    return obj.device if isinstance(obj, Route | Address | Neighbor | FdbEntry) else device_of(obj.key)
+    return obj.device if isinstance(obj, _ON_A_DEVICE) else device_of(obj.key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,7 @@ class _Namespace:
         """The bridge's port for ``mac``; not found: it floods."""
         answer = self.kernel.ask(get_fdb_entry(IfIndex(bridge.ifindex), mac))
         entry = first_neighbor(answer)
-        port = self._name(entry.index) if entry else ""
+        port = self._name(entry.ifindex) if entry else ""
         text = f"{mac} dev {port} master {bridge.name}" if entry else f"{mac} br {bridge.name}: {refusal(answer)}"
         return Decision(
             kind="bridge-fdb",

@@ -51,7 +51,9 @@ from tulle.wire.rtnetlink.rules import decode_rule, dump_rules
 from tulle.wire.rtnetlink.vxlan import VxlanInfo, decode_vxlan, encode_vxlan, encode_vxlan_change
 
 MAC = MacAddress("02:00:0a:f4:02:00")
-FDB = NeighborMessage(family=AF_BRIDGE, index=IfIndex(7), dst=IPv4Address("192.168.64.12"), lladdr=MAC, flags=NTF_SELF)
+FDB = NeighborMessage(
+    family=AF_BRIDGE, ifindex=IfIndex(7), dst=IPv4Address("192.168.64.12"), lladdr=MAC, flags=NTF_SELF
+)
 
 
 def message(payload: bytes) -> Message:

@@ -4,8 +4,7 @@ Source: include/uapi/linux/neighbour.h.
 """
 
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from tulle.model.network import IPAddress, MacAddress
 from tulle.wire.netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message, Request, parse_attributes
@@ -38,9 +37,14 @@ NUD_INCOMPLETE, NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE = (0x01, 0x02, 0x
 NUD_FAILED, NUD_NOARP, NUD_PERMANENT = 0x20, 0x40, 0x80
 NTF_SELF, NTF_MASTER, NTF_PROXY, NTF_EXT_LEARNED = 0x02, 0x04, 0x08, 0x10
 
+_MODES: Final = {
+    "create": NLM_F_CREATE | NLM_F_EXCL,
+    "replace": NLM_F_CREATE | NLM_F_REPLACE,
+    "append": NLM_F_CREATE | NLM_F_APPEND,
+}
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeighborMessage:
+
+class NeighborMessage(NamedTuple):
     """A neighbour (``family`` IPv4 or IPv6: dst → lladdr) or an FDB entry (AF_BRIDGE: lladdr → dst or port).
 
     ``master`` is the bridge of a bridge's FDB entry, ``vlan`` 0: none; ``port`` and ``vni`` 0: the
@@ -48,7 +52,7 @@ class NeighborMessage:
     """
 
     family: int
-    index: IfIndex
+    ifindex: IfIndex
     dst: IPAddress | None = None
     lladdr: MacAddress | None = None
     state: int = NUD_PERMANENT
@@ -69,12 +73,12 @@ def decode_neighbor(message: Message) -> NeighborMessage:
     family, index, state, flags, _ = fixed_part(message, NDMSG, "ndmsg")
     found = parse_attributes(message.payload, NDMSG.size)
     return NeighborMessage(
-        family=family,
-        index=IfIndex(index),
-        dst=read_address(found.get(NDA_DST)),
-        lladdr=read_mac(found.get(NDA_LLADDR)),
-        state=state,
-        flags=flags,
+        family,
+        IfIndex(index),
+        read_address(found.get(NDA_DST)),
+        read_mac(found.get(NDA_LLADDR)),
+        state,
+        flags,
         flags_ext=read_u32(found.get(NDA_FLAGS_EXT)),
         master=IfIndex(read_u32(found.get(NDA_MASTER))),
         vlan=read_u16(found.get(NDA_VLAN)),
@@ -85,14 +89,22 @@ def decode_neighbor(message: Message) -> NeighborMessage:
 
 def encode_neighbor(entry: NeighborMessage) -> bytes:
     """The payload of RTM_NEWNEIGH and RTM_DELNEIGH."""
-    body = NDMSG.pack(entry.family, entry.index, entry.state, entry.flags, 0)
-    body += b"" if entry.dst is None else address_attribute(NDA_DST, entry.dst)
-    body += b"" if entry.lladdr is None else mac_attribute(NDA_LLADDR, entry.lladdr)
-    body += u32_attribute(NDA_FLAGS_EXT, entry.flags_ext) if entry.flags_ext else b""
-    body += u16_attribute(NDA_VLAN, entry.vlan) if entry.vlan else b""
-    body += be16_attribute(NDA_PORT, entry.port) if entry.port else b""
-    body += u32_attribute(NDA_VNI, entry.vni) if entry.vni else b""
-    return body + (u32_attribute(NDA_MASTER, entry.master) if entry.master else b"")
+    body = NDMSG.pack(entry.family, entry.ifindex, entry.state, entry.flags, 0)
+    if entry.dst is not None:
+        body += address_attribute(NDA_DST, entry.dst)
+    if entry.lladdr is not None:
+        body += mac_attribute(NDA_LLADDR, entry.lladdr)
+    if entry.flags_ext:
+        body += u32_attribute(NDA_FLAGS_EXT, entry.flags_ext)
+    if entry.vlan:
+        body += u16_attribute(NDA_VLAN, entry.vlan)
+    if entry.port:
+        body += be16_attribute(NDA_PORT, entry.port)
+    if entry.vni:
+        body += u32_attribute(NDA_VNI, entry.vni)
+    if entry.master:
+        body += u32_attribute(NDA_MASTER, entry.master)
+    return body
 
 
 def dump_neighbors(*, index: IfIndex = NO_DEVICE, proxy: bool = False) -> Request:
@@ -121,8 +133,7 @@ def get_fdb_entry(index: IfIndex, mac: MacAddress, *, master: bool = False, vlan
 
 def new_neighbor(entry: NeighborMessage, mode: str = "create", subject: object = None) -> Request:
     """Add an entry: ``create`` (EEXIST when it is there), ``replace`` or ``append`` (another destination of a MAC)."""
-    flags = {"create": NLM_F_EXCL, "replace": NLM_F_REPLACE, "append": NLM_F_APPEND}[mode] | NLM_F_CREATE
-    return Request(RTM_NEWNEIGH, flags, encode_neighbor(entry), subject)
+    return Request(RTM_NEWNEIGH, _MODES[mode], encode_neighbor(entry), subject)
 
 
 def del_neighbor(entry: NeighborMessage, subject: object = None) -> Request:

@@ -37,6 +37,9 @@ RTNLGRP_NEXTHOP = 32
 U32: Final = struct.Struct("=I")
 S32: Final = struct.Struct("=i")
 U16: Final = struct.Struct("=H")
+U32_ATTRIBUTE: Final = struct.Struct("=HHI")
+ADDRESS4_ATTRIBUTE: Final = struct.Struct("=HH4s")
+MAC_ATTRIBUTE: Final = struct.Struct("=HH6s2x")
 GENMSG: Final = struct.Struct("=B3x")  # struct rtgenmsg, padded
 
 
@@ -45,7 +48,7 @@ def u8_attribute(kind: int, value: int) -> bytes:
 
 
 def u32_attribute(kind: int, value: int) -> bytes:
-    return encode_attribute(kind, U32.pack(value))
+    return U32_ATTRIBUTE.pack(8, kind, value)
 
 
 def u16_attribute(kind: int, value: int) -> bytes:
@@ -72,7 +75,7 @@ def address_attribute(kind: int, address: IPAddress) -> bytes:
 
 
 def mac_attribute(kind: int, mac: str) -> bytes:
-    return encode_attribute(kind, bytes.fromhex(mac.replace(":", "")))
+    return MAC_ATTRIBUTE.pack(10, kind, bytes.fromhex(mac.replace(":", "")))
 
 
 def read_u8(value: bytes | None, default: int = 0) -> int:

@@ -4,9 +4,8 @@ Source: include/uapi/linux/rtnetlink.h ``struct rtmsg``.
 """
 
 import struct
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_network
-from typing import Final
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final, NamedTuple
 
 from tulle.errors import DecodeError
 from tulle.model.network import IPAddress, IPNetwork
@@ -63,8 +62,7 @@ ROUTE_KINDS: Final = {
 _KIND_NUMBERS: Final = {name: number for number, name in ROUTE_KINDS.items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteMessage:
+class RouteMessage(NamedTuple):
     """A route, or the answer to a look-up.
 
     ``multipath``: it has several next hops, which are not decoded; ``nexthop_id`` 0: none.
@@ -95,7 +93,6 @@ def decode_route(message: Message) -> RouteMessage:
     """A route from RTM_NEWROUTE or RTM_DELROUTE.  Raises DecodeError."""
     family, dst_len, _, tos, table, protocol, scope, kind, flags = fixed_part(message, RTMSG, "rtmsg")
     found = parse_attributes(message.payload, RTMSG.size)
-    metrics = parse_attributes(found.get(RTA_METRICS, b""))
     return RouteMessage(
         dst=_network(family, found.get(RTA_DST), dst_len),
         oif=IfIndex(read_u32(found.get(RTA_OIF))),
@@ -106,8 +103,8 @@ def decode_route(message: Message) -> RouteMessage:
         priority=read_u32(found.get(RTA_PRIORITY)),
         protocol=protocol,
         scope=scope,
-        kind=ROUTE_KINDS.get(kind, str(kind)),
-        mtu=read_u32(metrics.get(RTAX_MTU)) or None,
+        kind=ROUTE_KINDS.get(kind) or str(kind),
+        mtu=_mtu(found.get(RTA_METRICS)),
         multipath=RTA_MULTIPATH in found,
         nexthop_id=read_u32(found.get(RTA_NH_ID)),
         cloned=bool(flags & RTM_F_CLONED),
@@ -121,16 +118,22 @@ def encode_route(route: RouteMessage) -> bytes:
     """The payload of RTM_NEWROUTE and RTM_DELROUTE; a route with several next hops has none (``multipath``)."""
     table = route.table if route.table < 256 else RT_TABLE_UNSPEC
     kind = _KIND_NUMBERS[route.kind]
-    lengths = route.dst.prefixlen, 0
-    what = route.tos, table, route.protocol, route.scope, kind
-    body = RTMSG.pack(_family(route.dst.version), *lengths, *what, _flags(route))
+    family, prefixlen = _family(route.dst.version), route.dst.prefixlen
+    body = RTMSG.pack(family, prefixlen, 0, route.tos, table, route.protocol, route.scope, kind, _flags(route))
     body += address_attribute(RTA_DST, route.dst.network_address) + u32_attribute(RTA_TABLE, route.table)
-    body += u32_attribute(RTA_OIF, route.oif) if route.oif else b""
-    body += _encoded_gateway(route)
-    body += address_attribute(RTA_PREFSRC, route.prefsrc) if route.prefsrc is not None else b""
-    body += u32_attribute(RTA_NH_ID, route.nexthop_id) if route.nexthop_id else b""
-    body += u32_attribute(RTA_PRIORITY, route.priority) if route.priority else b""
-    return body + (nested(RTA_METRICS, u32_attribute(RTAX_MTU, route.mtu)) if route.mtu is not None else b"")
+    if route.oif:
+        body += u32_attribute(RTA_OIF, route.oif)
+    if route.gateway is not None:
+        body += _encoded_gateway(route.gateway, family)
+    if route.prefsrc is not None:
+        body += address_attribute(RTA_PREFSRC, route.prefsrc)
+    if route.nexthop_id:
+        body += u32_attribute(RTA_NH_ID, route.nexthop_id)
+    if route.priority:
+        body += u32_attribute(RTA_PRIORITY, route.priority)
+    if route.mtu is not None:
+        body += nested(RTA_METRICS, u32_attribute(RTAX_MTU, route.mtu))
+    return body
 
 
 def dump_routes(version: int, *, table: int = RT_TABLE_UNSPEC, oif: IfIndex = NO_DEVICE) -> Request:
@@ -172,17 +175,19 @@ def del_route(route: RouteMessage, subject: object = None) -> Request:
     return Request(RTM_DELROUTE, 0, encode_route(route), subject)
 
 
-def _encoded_gateway(route: RouteMessage) -> bytes:
-    if route.gateway is None:
-        return b""
-    if route.gateway.version == route.dst.version:
-        return address_attribute(RTA_GATEWAY, route.gateway)
-    return encode_attribute(RTA_VIA, struct.pack("=H", _family(route.gateway.version)) + route.gateway.packed)
+def _encoded_gateway(gateway: IPAddress, family: int) -> bytes:
+    """``family`` is the route's: by a gateway of the other one it leads with RTA_VIA (struct rtvia)."""
+    own = _family(gateway.version)
+    if own == family:
+        return address_attribute(RTA_GATEWAY, gateway)
+    return encode_attribute(RTA_VIA, struct.pack("=H", own) + gateway.packed)
 
 
 def _flags(route: RouteMessage) -> int:
-    marks = ((route.onlink, RTNH_F_ONLINK), (route.dead, RTNH_F_DEAD), (route.linkdown, RTNH_F_LINKDOWN))
-    return sum(flag for is_set, flag in (*marks, (route.cloned, RTM_F_CLONED)) if is_set)
+    flags = RTNH_F_ONLINK if route.onlink else 0
+    flags |= RTNH_F_DEAD if route.dead else 0
+    flags |= RTNH_F_LINKDOWN if route.linkdown else 0
+    return flags | (RTM_F_CLONED if route.cloned else 0)
 
 
 def _gateway(found: Attributes) -> IPAddress | None:
@@ -190,14 +195,18 @@ def _gateway(found: Attributes) -> IPAddress | None:
     return read_address(found.get(RTA_GATEWAY)) if via is None else read_address(via[2:])
 
 
+def _mtu(metrics: bytes | None) -> int | None:
+    return None if metrics is None else read_u32(parse_attributes(metrics).get(RTAX_MTU)) or None
+
+
 def _network(family: int, value: bytes | None, prefixlen: int) -> IPNetwork:
-    address = read_address(value)
-    if address is None:
-        address = IPv4Address(0) if family == AF_INET else IPv6Address(0)
+    """By the address's length; without one it is the family's default route."""
+    address = (bytes(4) if family == AF_INET else bytes(16)) if value is None else value
     try:
-        return ip_network((address, prefixlen))
+        # ``ip_network`` would try both kinds, and take three times as long.
+        return IPv4Network((address, prefixlen)) if len(address) == 4 else IPv6Network((address, prefixlen))
     except ValueError:
-        raise DecodeError("rtmsg", dst=str(address), dst_len=prefixlen) from None
+        raise DecodeError("rtmsg", dst=address.hex(), dst_len=prefixlen) from None
 
 
 def _family(version: int) -> int:
