@@ -1,8 +1,8 @@
 """tulle and the real flannel on one etcd: node1 runs tulle, node2 flannel, a pod on each.
 
-    with mixed(tmp_path) as site:       # pod1 | node1 (tulle) - switch (etcd) - node2 (flannel) | pod2
-        site.start()
-        assert site.crosses(1, 2, 64)
+with mixed(tmp_path) as site:       # pod1 | node1 (tulle) - switch (etcd) - node2 (flannel) | pod2
+    site.start()
+    assert site.crosses(1, 2, 64)
 """
 
 import socket

@@ -54,6 +54,11 @@ class PluginNode:
 
     def start(self) -> None:
         """Start the process behind the socket, and wait until it serves."""
+        self.fork_agent()
+        self.wait_until(self.socket.exists, "the socket")
+
+    def fork_agent(self) -> None:
+        """Start the process behind the socket."""
         pid = os.fork()
         if pid == 0:
             try:
@@ -62,7 +67,6 @@ class PluginNode:
             finally:
                 os._exit(1)
         self.pid = pid
-        self.wait_until(self.socket.exists, "the socket")
 
     def stop(self, how: int = signal.SIGKILL) -> None:
         """End it, by default without a word."""

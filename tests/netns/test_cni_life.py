@@ -152,6 +152,20 @@ def test_a_frozen_agent_is_not_waited_for_and_its_del_is_not_lost(node: PluginNo
     assert node.add(pod)
 
 
+def test_f47_what_nobody_waits_for_any_more_is_not_done_by_a_thawed_agent(node: PluginNode) -> None:
+    """The runtime gave up, and deleted: an ADD that still lies in the agent's socket would attach a pod for nobody."""
+    node.start()
+    pod, other = node.new_pod(), node.new_pod()
+    assert node.pid is not None
+    os.kill(node.pid, signal.SIGSTOP)
+    assert node.run("ADD", pod).error == 11
+    assert node.run("DEL", pod).code == 0
+    os.kill(node.pid, signal.SIGCONT)
+    node.add(other)
+    assert node.run("DEL", other).code == 0
+    assert node.is_clean(), (node.addresses, node.records, node.devices)
+
+
 def test_a_late_del_does_not_take_a_new_attachment_away(node: PluginNode) -> None:
     node.stop()
     pod = node.new_pod()

@@ -7,6 +7,7 @@ client costs one of a bounded number of places, for a bounded time.
 import asyncio
 import logging
 import os
+import select
 import socket
 import stat
 import struct
@@ -108,6 +109,8 @@ class ControlServer:
                     body = await reader.readexactly(decode_length(await reader.readexactly(LENGTH.size)))
                 request = decode_request(body)
                 if isinstance(request, CniRequest):
+                    if _has_hung_up(writer):
+                        return
                     with _beating(writer):
                         writer.write(encode_cni_answer(*await self._cni(request.environment, request.stdin)))
         except DecodeError as error:
@@ -231,6 +234,16 @@ def _clear_the_way(path: Path) -> None:
         except OSError:
             pass
     raise ConfigError(f"socket {path}", "another agent serves it", "stop that one, or choose another --root")
+
+
+def _has_hung_up(writer: asyncio.StreamWriter) -> bool:
+    """Did the plugin give up before we came to its call?  What it was told since may be true no longer.
+
+    Source: unix(7) and poll(2); the kernel says so once the other end is closed, whatever is still to be read.
+    """
+    line = select.poll()
+    line.register(writer.get_extra_info("socket").fileno(), 0)
+    return any(event & select.POLLHUP for _, event in line.poll(0))
 
 
 def _may_ask(writer: asyncio.StreamWriter) -> bool:

@@ -60,7 +60,7 @@ class Site:
     """The bridge is shared: look at it and change it in one piece."""
     rules: PodRules = field(init=False)
     _addresses: dict[str, Addresses] = field(default_factory=dict[str, Addresses])
-    _served: dict[Owner, asyncio.Lock] = field(default_factory=dict[Owner, asyncio.Lock])
+    _served: dict[Owner, "_Queue"] = field(default_factory=dict[Owner, "_Queue"])
 
     def __post_init__(self) -> None:
         self.rules = PodRules(self.kernel, self._records_of_this_boot)
@@ -113,12 +113,14 @@ class Site:
     @asynccontextmanager
     async def alone(self, owner: Owner) -> AsyncGenerator[None]:
         """Calls on one attachment wait for each other."""
-        lock = self._served.setdefault(owner, asyncio.Lock())
+        queue = self._served.setdefault(owner, _Queue())
+        queue.length += 1
         try:
-            async with lock:
+            async with queue.lock:
                 yield
         finally:
-            if not lock.locked() and self._served.get(owner) is lock:
+            queue.length -= 1
+            if not queue.length:  # a lock that is free may have been promised to the next
                 del self._served[owner]
 
     def in_service(self) -> frozenset[Owner]:
@@ -177,6 +179,14 @@ class Site:
             if address.interface.ip in gateways and link is not None and isinstance(link.kind, BridgeKind):
                 return link.name
         return USUAL_BRIDGES[0]
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The calls on one attachment: who is served, and who waits."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ A tombstone is the whole request as it comes by the socket.  They are looked for
 now and again, and before every ADD, so that a late DEL never takes a new attachment away.
 """
 
+import asyncio
 import json
 import logging
 import os
@@ -32,6 +33,7 @@ class Tombstones:
 
     places: tuple[Path, ...]
     _noted: set[Path] = field(default_factory=set[Path])
+    _burying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def any(self) -> bool:
         """Is there one?"""
@@ -53,11 +55,12 @@ class Tombstones:
         raise trouble
 
     async def bury(self, handle: Handler) -> None:
-        """Do what they ask, and remove those that are done or mean nothing; the others stay."""
-        for place in self.places:
-            folder = Folder(place)
-            for name in sorted(folder.names()):
-                await self._bury_one(place / name, folder.read(name, REQUEST_LIMIT) or b"", handle)
+        """Do what they ask, each once, and remove those that are done or mean nothing; the others stay."""
+        async with self._burying:
+            for place in self.places:
+                folder = Folder(place)
+                for name in sorted(folder.names()):
+                    await self._bury_one(place / name, folder.read(name, REQUEST_LIMIT) or b"", handle)
 
     async def _bury_one(self, path: Path, body: bytes, handle: Handler) -> None:
         request = _deletion(body)

@@ -92,6 +92,29 @@ def test_a_plugin_execution_gets_its_exit_code_and_output(tmp_path: Path) -> Non
     assert asyncio.run(story()) == encode_frame(b"\x07ADD:{\0}")
 
 
+def test_a_plugin_that_gave_up_is_not_served_any_more(tmp_path: Path) -> None:
+    """It hung up while the agent stood still: what it wanted is another's by now."""
+    asked: list[str] = []
+
+    async def remember(environment: Mapping[str, str], _: bytes) -> tuple[int, bytes]:
+        asked.append(environment["CNI_COMMAND"])
+        return 0, b""
+
+    async def story() -> None:
+        server = ControlServer(tmp_path / "agent.sock", remember, {})
+        await server.start()
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.connect(str(tmp_path / "agent.sock"))
+            gone.sendall(encode_cni(CniRequest({"CNI_COMMAND": "ADD"}, b"")))
+        try:
+            await raw(tmp_path / "agent.sock", encode_cni(CniRequest({"CNI_COMMAND": "DEL"}, b"")))
+        finally:
+            await server.close()
+
+    asyncio.run(story())
+    assert asked == ["DEL"]
+
+
 @pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", encode_frame(b"X"), encode_frame(b"J[]")])
 def test_nonsense_is_answered_as_such(tmp_path: Path, data: bytes) -> None:
     async def story() -> bytes:

@@ -19,6 +19,7 @@ class Handler:
 
     async def __call__(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
         self.asked.append(environment["CNI_CONTAINERID"] + stdin.decode())
+        await asyncio.sleep(0)
         return (1, json.dumps({"code": self.code}).encode()) if self.code else (0, b"")
 
 
@@ -38,6 +39,20 @@ def test_what_is_left_is_done_in_order_and_removed(tmp_path: Path) -> None:
     asyncio.run(tombstones.bury(handler))
     assert handler.asked == ["a{}", "b{}", "c{}"]
     assert not tombstones.any()
+
+
+def test_burials_side_by_side_do_each_once(tmp_path: Path) -> None:
+    tombstones, handler = Tombstones(places(tmp_path)), Handler()
+    tombstones.leave(deletion("a"), b"")
+    tombstones.leave(deletion("b"), b"")
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(tombstones.bury(handler))
+
+    asyncio.run(story())
+    assert handler.asked == ["a", "b"]
 
 
 def test_one_that_fails_stays_and_the_next_is_done(tmp_path: Path) -> None:
