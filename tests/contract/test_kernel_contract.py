@@ -307,6 +307,28 @@ def test_a_key_shows_what_holds_it_wherever_that_lives(world: World) -> None:
     assert world.observe(ROUTE.key).get(ROUTE.key) == world.observe().get(ROUTE.key)
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        pytest.param((), id="nothing"),
+        pytest.param((ROUTE, ROUTE6), id="the route itself"),
+        pytest.param((ROUTE, replace(ROUTE, metric=7), ROUTE6, replace(ROUTE6, metric=7)), id="two metrics"),
+        pytest.param((replace(ROUTE, metric=7), replace(ROUTE6, metric=2000)), id="only a higher metric"),
+        pytest.param((replace(ROUTE, dst=IPv4Network("10.244.0.0/16")),), id="what covers it"),
+        pytest.param((ROUTE, replace(ROUTE, dst=IPv4Network("10.244.2.0/32"))), id="a longer prefix inside"),
+        pytest.param((replace(ROUTE, dst=IPv4Network("10.244.2.0/32")),), id="only a longer prefix"),
+        pytest.param((replace(ROUTE, table=1000),), id="another table"),
+        pytest.param((Route(dst=SUBNET, device=None, kind="blackhole", protocol=4),), id="a blackhole"),
+        pytest.param((Route(dst=SUBNET6, device=None, kind="unreachable", protocol=4),), id="unreachable, IPv6"),
+    ],
+)
+def test_one_routes_key_shows_what_reading_all_shows(world: World, around: tuple[Route, ...]) -> None:
+    world.do(Create(VTEP), Create(ADDRESS), Create(ADDRESS6), *created(*around))
+    whole = world.observe()
+    for key in {ROUTE.key, ROUTE6.key, *(route.key for route in around)}:
+        assert world.observe(key).get(key) == whole.get(key)
+
+
 def test_many_keys_are_answered_like_one(world: World) -> None:
     macs = [MacAddress(f"02:00:0a:f4:00:{n:02x}") for n in range(70)]
     ips = [IPv4Address(f"10.244.{n}.0") for n in range(70)]

@@ -1,12 +1,11 @@
 """Reading one namespace: as few and as small dumps as a scope allows, in pages, so that others can run.
 
-A scope that names single keys is answered by single questions where the kernel has them
-(links, neighbours, FDB entries); a route's key has none, so its table is dumped and only what
-carries one of the wanted destinations is decoded.
+A scope that names few keys is answered by single questions; where a look-up does not tell whether
+a route is there, its table is dumped and only what carries one of the wanted destinations is decoded.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tulle.errors import DecodeError, KernelError
 from tulle.kernel import decode
 from tulle.kernel.devices import Devices
 from tulle.kernel.netlink_socket import DUMP_TRIES, NetlinkSocket, Overflow
+from tulle.kernel.route_question import ask_route
 from tulle.kernel.turn import Precedence, Turn
 from tulle.model.objects import AddressKey, FdbKey, KernelObject, LinkKey, NeighborKey, ObjectKey, RouteKey
 from tulle.model.state import Scope
@@ -25,7 +25,7 @@ from tulle.wire.rtnetlink import addresses, links, neighbors, routes
 from tulle.wire.rtnetlink.parts import IfIndex
 
 Reader: TypeAlias = Callable[[Message], KernelObject | None]
-K = TypeVar("K", AddressKey, NeighborKey, FdbKey)
+K = TypeVar("K", AddressKey, NeighborKey, FdbKey, RouteKey)
 
 FEW: Final = 32
 """So many single questions cost about as much as a dump of a thousand entries."""
@@ -118,6 +118,7 @@ class View:
     def __init__(self, devices: Devices, questions: NetlinkSocket) -> None:
         self.devices = devices
         self._questions = questions
+        self._unclear: list[RouteKey] = []
 
     def all_dumps(self, found: Iterable[links.LinkMessage]) -> Iterator[Dump]:
         """Everything beside the links."""
@@ -131,7 +132,7 @@ class View:
                 yield Dump(neighbors.dump_fdb(link.index), self._neighbor)
 
     def dumps(self, scope: Scope) -> Iterator[Dump]:
-        """What a part asks for beyond single questions."""
+        """What a part asks for beyond the single questions, which have to be asked before."""
         for index in self._indexes(scope.devices):
             yield Dump(routes.dump_routes(4, oif=index), self._route)
             yield Dump(routes.dump_routes(6, oif=index), self._route)
@@ -143,7 +144,7 @@ class View:
             yield Dump(neighbors.dump_neighbors(index=index), self._neighbor)
         for index in self._tunnels(scope.devices | _crowded(scope, FdbKey)):
             yield Dump(neighbors.dump_fdb(index), self._neighbor)
-        yield from self._route_tables(scope)
+        yield from self._route_tables()
 
     def single(self, scope: Scope) -> list[KernelObject]:
         """What single questions answer.  Raises KernelError."""
@@ -156,14 +157,27 @@ class View:
         found += [self._ask_neighbor(key) for key in questions]
         dumped = scope.devices | _crowded(scope, FdbKey)
         found += [self._ask_fdb_entry(key) for key in _keys(scope, FdbKey) if key.device not in dumped]
+        found += self._routes(_keys(scope, RouteKey))
         return [obj for obj in found if obj is not None]
 
-    def _route_tables(self, scope: Scope) -> Iterator[Dump]:
+    def _routes(self, keys: Sequence[RouteKey]) -> Iterator[KernelObject | None]:
+        """What single questions answer of ``keys``; the others are unclear."""
+        if len(keys) > FEW:
+            self._unclear += keys
+            return
+        for key in keys:
+            found, certain = ask_route(self._questions, key)
+            if not certain:
+                self._unclear.append(key)
+            elif found is not None:
+                yield decode.route(found, self.devices.name)
+
+    def _route_tables(self) -> Iterator[Dump]:
+        """The tables in which there is something unclear."""
         tables: dict[tuple[int, int], set[bytes]] = {}
-        for key in scope.keys:
-            if isinstance(key, RouteKey):
-                needle = b"" if key.dst.prefixlen == 0 else key.dst.network_address.packed
-                tables.setdefault((key.dst.version, key.table), set()).add(needle)
+        for key in self._unclear:
+            needle = b"" if key.dst.prefixlen == 0 else key.dst.network_address.packed
+            tables.setdefault((key.dst.version, key.table), set()).add(needle)
         for (version, table), needles in tables.items():
             few = () if len(needles) > FEW or b"" in needles else tuple(needles)
             yield Dump(routes.dump_routes(version, table=table), self._route, few)
