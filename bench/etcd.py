@@ -49,15 +49,15 @@ def numbered(number: int) -> Lease:
     )
 
 
-async def fill(store: Store, count: int) -> None:
-    """So many leases, some of them at once."""
+async def fill(store: Store, count: int, first: int = 0) -> None:
+    """So many leases, some of them at once, numbered from ``first`` on."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int) -> None:
         async with gate:
             await store.create(numbered(number), 86_400.0)
 
-    await asyncio.gather(*(one(number) for number in range(count)))
+    await asyncio.gather(*(one(number) for number in range(first, first + count)))
 
 
 async def first_look(store: Store) -> dict[str, float]:
