@@ -14,10 +14,11 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -55,7 +56,7 @@ class PluginNode:
     def start(self) -> None:
         """Start the process behind the socket, and wait until it serves."""
         self.fork_agent()
-        self.wait_until(self.socket.exists, "the socket")
+        self.wait_until(self._answers, "the agent")
 
     def fork_agent(self) -> None:
         """Start the process behind the socket."""
@@ -67,6 +68,13 @@ class PluginNode:
             finally:
                 os._exit(1)
         self.pid = pid
+
+    def _answers(self) -> bool:
+        """A socket that is there may not be listened to yet."""
+        with socket.socket(socket.AF_UNIX) as sock, suppress(OSError):
+            sock.connect(str(self.socket))
+            return True
+        return False
 
     def stop(self, how: int = signal.SIGKILL) -> None:
         """End it, by default without a word."""
@@ -137,7 +145,7 @@ class PluginNode:
         if not folder.is_dir():
             return {}
         files = [path for path in folder.iterdir() if path.name[0].isdigit() or ":" in path.name]
-        return {path.name: path.read_bytes().decode().partition("\r\n")[0] for path in files}
+        return {path.name: path.read_bytes().decode(errors="replace").partition("\r\n")[0] for path in files}
 
     @property
     def records(self) -> list[dict[str, Any]]:

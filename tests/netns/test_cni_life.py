@@ -18,6 +18,7 @@ import pytest
 
 from tests.kit.kernels import NEEDS_HOST_ROOT, NEEDS_ROOT
 from tests.kit.plugin import NETWORK, PluginNode, plugin_node
+from tulle.cni.attach import host_device
 from tulle.kernel import netns
 
 pytestmark = pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT))
@@ -301,6 +302,7 @@ def test_gc_without_a_list_takes_only_what_an_earlier_boot_left(node: PluginNode
     for path in (node.root / "var/lib/tulle/attachments/net").glob("*.json"):
         if old in path.read_text():
             path.write_text(path.read_text().replace('"boot_id":"', '"boot_id":"earlier-'))
+    node.ip(f"link del {host_device(old, 'eth0')}")
     assert node.run("GC").code == 0
     assert list(node.addresses.values()) == [living]
 

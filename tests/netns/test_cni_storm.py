@@ -35,7 +35,6 @@ TOMBSTONES = ("var/lib/tulle/tombstones", "run/tulle/tombstones")
 @pytest.fixture
 def node(tmp_path: Path) -> Generator[PluginNode]:
     with plugin_node(tmp_path) as made:
-        made.write_subnet_env()
         yield made
 
 
@@ -44,6 +43,7 @@ def test_f47_calls_among_deaths_of_the_agent_double_nothing_and_leave_nothing(no
     chance = random.Random(seed)
     conf = (BRIDGED, ROUTED)[seed % 2]
     node.network = (NETWORK, DUAL)[seed // 2 % 2]
+    node.write_subnet_env()
     clients = [Client(node, seed, number, conf) for number in range(THREADS)]
     with restarting(node) as agents:
         with ThreadPoolExecutor(THREADS) as threads:

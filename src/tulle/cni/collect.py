@@ -6,15 +6,16 @@ that are a minute apart.  Addresses without a record are somebody else's and lef
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from tulle.cni.attach import host_device
-from tulle.cni.delete import take_away
-from tulle.cni.ipam import NOBODY, Owner
+from tulle.cni.delete import release, take_away
+from tulle.cni.ipam import NOBODY, Owner, is_cut
 from tulle.cni.records import Record
 from tulle.cni.site import Site
 from tulle.errors import TulleError
+from tulle.model.network import IPAddress
 from tulle.model.objects import LinkKey
 from tulle.model.state import Scope
 from tulle.wire.cni import Invocation
@@ -37,7 +38,9 @@ async def collect(site: Site, call: Invocation) -> bytes:
     if valid is not None:
         attached = {record.owner for record in site.records(network).all()}
         doomed |= (site.addresses(network).owners().keys() | attached) - valid
+        doomed -= {owner for owner in doomed if any(is_cut(owner, living) for living in valid)}
     failed = await _take_all_away(site, network, doomed)
+    site.records(network).sweep(site.addresses(network).owners())
     if call.delegate is not None:
         try:
             await site.ask(call.delegate, "GC")
@@ -55,16 +58,17 @@ async def forget_the_dead(site: Site, network: str) -> None:
 
 
 async def restore(site: Site, network: str) -> None:
-    """Write again what living attachments have and the files of their addresses no longer say."""
+    """Write again what living attachments have and their files no longer say."""
     held = site.addresses(network).owners()
     for record in list(site.records(network).all()):
-        if record.ipam is not None:
+        missing = set(record.ips) - set(held.get(record.owner, ())) if record.ipam is None else frozenset[IPAddress]()
+        is_of_now = record.boot_id == site.boot_id
+        if (is_of_now and not missing) or not await _has_device(site, record.owner):
             continue
-        missing = set(record.ips) - set(held.get(record.owner, ()))
-        if missing and await _is_alive(site, record):
-            taken = site.addresses(network).restore(record.owner, sorted(missing, key=str))
-            for ip in taken:
-                log.error("%s of %s %s was given to another pod: delete one of them", ip, *record.owner)
+        if not is_of_now:  # no device outlives its boot: what says so is damaged
+            site.records(network).put(replace(record, boot_id=site.boot_id))
+        for ip in await _claim_again(site, network, record.owner, missing):
+            log.error("%s of %s %s was given to another pod: delete one of them", ip, *record.owner)
 
 
 async def reclaim(site: Site, network: str) -> None:
@@ -72,7 +76,21 @@ async def reclaim(site: Site, network: str) -> None:
     for owner, ips in site.addresses(network).take_lost().items():
         if await _has_device(site, owner):
             log.warning("the files of %s %s were removed while it lives: written again", *owner)
-            site.addresses(network).restore(owner, ips)
+            await _claim_again(site, network, owner, ips)
+
+
+async def _claim_again(site: Site, network: str, owner: Owner, ips: Collection[IPAddress]) -> tuple[IPAddress, ...]:
+    """What somebody else holds now.
+
+    A DEL in a process of its own takes the device away before the files: when the device is gone by now,
+    that DEL may not have seen what was just written.
+    """
+    if not ips:
+        return ()
+    taken = site.addresses(network).restore(owner, sorted(ips, key=str))
+    if not await _has_device(site, owner):
+        release(site, network, owner)
+    return taken
 
 
 @dataclass(slots=True)
@@ -97,8 +115,11 @@ class Collector:
     async def _dead(self, network: str) -> frozenset[Owner]:
         """Allocations first: whoever is attached from now on is not among them."""
         owners = self.site.addresses(network).owners().keys()
-        records = list(self.site.records(network).all())
-        dead = {record.owner for record in records if not await _is_alive(self.site, record)}
+        records = self.site.records(network)
+        dead = {record.owner for record in list(records.all()) if not await _is_alive(self.site, record)}
+        damaged = [owner for owner in owners if records.is_damaged(owner)]
+        dead |= {owner for owner in damaged if not await _has_device(self.site, owner)}
+        records.sweep(owners)
         return frozenset(dead | (owners & {NOBODY})) - self.site.in_service()
 
 

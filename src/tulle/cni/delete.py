@@ -45,7 +45,9 @@ async def give_up(site: Site, network: str, owner: Owner) -> None:
 
 def release(site: Site, network: str, owner: Owner) -> None:
     """Give back the addresses of ``owner``, whose devices are gone.  Raises OSError."""
-    site.addresses(network).release(owner)
+    record = site.records(network).get(owner)
+    recorded = () if record is None or record.ipam is not None else record.ips
+    site.addresses(network).release(owner, recorded)
     site.records(network).remove(owner)
     site.pods_changed()
 

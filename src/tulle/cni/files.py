@@ -54,7 +54,7 @@ class Folder:
         """
         self.before("mkdir")
         self.path.mkdir(parents=True, exist_ok=True, mode=mode)
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = _open_folder(self.path)
         try:
             _check_own(descriptor, self.path)
             lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=descriptor)
@@ -66,15 +66,30 @@ class Folder:
                     self.settle(self.path, files.changed)
             finally:
                 os.close(lock)
+        except OSError as error:
+            raise _whole(error, self.path) from error
         finally:
             os.close(descriptor)
 
     def names(self) -> Mapping[str, int]:
-        """Every file's name and inode, without waiting for the lock; none when there is no folder."""
+        """Every file's name and inode, without waiting for the lock; none when there is no folder, or a link to one."""
         try:
-            return _names(self.path)
-        except (FileNotFoundError, NotADirectoryError):
+            descriptor = _open_folder(self.path)
+        except OSError:
             return {}
+        try:
+            return _names(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, name: str) -> None:
+        """Remove one file, without waiting for the lock: for what nobody writes again.  Raises OSError."""
+        descriptor = _open_folder(self.path)
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
 
     def read(self, name: str, limit: int = CONTENT_LIMIT) -> bytes | None:
         """One file's content, without waiting for the lock; None when there is no such plain file."""
@@ -138,7 +153,7 @@ class Files:
 
     def _write(self, name: str, content: bytes, how: int) -> None:
         self._before("open")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | how
         descriptor = os.open(name, flags, 0o600, dir_fd=self._folder)
         try:
             self._before("write")
@@ -148,7 +163,18 @@ class Files:
             os.close(descriptor)
 
 
-def _names(folder: Path | int) -> Mapping[str, int]:
+def _open_folder(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _whole(error: OSError, folder: Path) -> OSError:
+    """With the path of what it is about, which is opened by its name alone."""
+    if not isinstance(error.filename, str) or os.path.isabs(error.filename):
+        return error
+    return OSError(error.errno, f"{folder / error.filename}: {error.strerror}")
+
+
+def _names(folder: int) -> Mapping[str, int]:
     with os.scandir(folder) as entries:
         return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(".") and entry.name != LOCK}
 

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from tulle.cni.attach import gateway_of
 from tulle.cni.files import Files, Folder
 from tulle.model.network import IPAddress
+from tulle.wire.cni_conf import IFNAME, NAME
 from tulle.wire.cni_error import ADDRESS_OUTSIDE, ADDRESS_TAKEN, ALREADY_ATTACHED, EXHAUSTED, CniError
 
 RELEASED: Final = "released"
@@ -24,7 +25,7 @@ RELEASED_LIMIT: Final = 32 << 10
 SCAN_LIMIT: Final = 1 << 16
 """So many addresses of a subnet are tried: more than any node has pods, also in an IPv6 subnet."""
 NOBODY: Final = ("", "")
-"""The owner in a file that was cut short."""
+"""The owner in a file that is empty, or nonsense."""
 
 Owner: TypeAlias = tuple[str, str]
 """Container id and interface name."""
@@ -81,23 +82,29 @@ class Addresses:
             self._last.update({f"last_reserved_ip.{number}": str(each.ip) for number, each in enumerate(chosen)})
             return chosen
 
-    def release(self, owner: Owner) -> tuple[IPAddress, ...]:
-        """Give back whatever ``owner`` has, and say what it was; nothing is fine.  Raises OSError: the disk fails."""
+    def release(self, owner: Owner, recorded: Iterable[IPAddress] = ()) -> tuple[IPAddress, ...]:
+        """Give back whatever ``owner`` has, and say what it was; nothing is fine.
+
+        ``recorded``: what it was given, so that a damaged file of it is known.  Raises OSError: the disk fails.
+        """
         if not self.folder.exists():
             return ()
         with self.folder.locked() as files:
             self._refresh(files)
-            found = [name for name, held in self._held.items() if held.owner == owner]
+            damaged = {str(ip) for ip in recorded if str(ip) in self._held}
+            found = [name for name, held in self._held.items() if held.owner == owner or name in damaged]
             for name in found:
-                if parse_owner(files.read(name)) == owner:
+                content = files.read(name)
+                if parse_owner(content) == owner or (name in damaged and is_damaged(content, owner)):
                     files.remove(name)
-                del self._held[name]
+                    del self._held[name]
+            found = [name for name in found if name not in self._held]
             with suppress(OSError):  # the order is a wish, the addresses are free
                 self._note_released(files, found)
         return _sorted(found)
 
     def restore(self, owner: Owner, addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
-        """Claim again what a living ``owner`` has, where the file is missing or empty; what somebody else holds now.
+        """Claim again what a living ``owner`` has, where the file is missing or damaged; what somebody else holds now.
 
         Raises OSError: the disk fails.
         """
@@ -106,11 +113,13 @@ class Addresses:
             self._refresh(files)
             for ip in addresses:
                 holder = self._held.get(str(ip))
-                if holder is not None and holder.owner == NOBODY:
-                    files.replace(str(ip), format_owner(owner))
-                elif holder is None:
+                if holder is None:
                     files.create(str(ip), format_owner(owner))
-                elif holder.owner != owner:
+                elif holder.owner == owner:
+                    continue
+                elif is_damaged(files.read(str(ip)), owner):
+                    files.replace(str(ip), format_owner(owner))
+                else:
                     taken.append(ip)
             self._held.clear()
         return tuple(taken)
@@ -241,10 +250,21 @@ def format_owner(owner: Owner) -> bytes:
 
 
 def parse_owner(content: bytes | None) -> Owner:
-    """Whose an address is; ``NOBODY`` when the file is gone or empty, no interface when it is very old."""
+    """Whose an address is; ``NOBODY`` when the file is gone, empty or nonsense, no interface when it is very old."""
     text = (content or b"").decode(errors="replace").replace("\r\n", "\n").strip()
     container_id, _, ifname = text.partition("\n")
-    return container_id, ifname
+    is_whole = NAME.fullmatch(container_id) and (not ifname or IFNAME.fullmatch(ifname))
+    return (container_id, ifname) if is_whole else NOBODY
+
+
+def is_damaged(content: bytes | None, owner: Owner) -> bool:
+    """Can the file of an address that ``owner`` was given have become this: cut short, or nonsense?"""
+    return parse_owner(content) == NOBODY or format_owner(owner).startswith(content or b"")
+
+
+def is_cut(cut: Owner, owner: Owner) -> bool:
+    """Is ``cut`` what remains of ``owner`` in a file that lost its end?"""
+    return cut not in {owner, NOBODY} and format_owner(owner).startswith(format_owner(cut).strip())
 
 
 @lru_cache(maxsize=8192)

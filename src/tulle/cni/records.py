@@ -5,7 +5,7 @@ of a namespace that is gone is known as dead.  An address file without a record 
 else's work (host-local's) and never judged by what is here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_interface
@@ -88,6 +88,21 @@ class Records:
             if record is not None and name == _name(record.owner):
                 yield record
 
+    def is_damaged(self, owner: Owner) -> bool:
+        """Is there one that cannot be read?"""
+        content = self.folder.read(_name(owner))
+        return content is not None and self.get(owner) is None
+
+    def sweep(self, owners: Collection[Owner]) -> None:
+        """Remove what cannot be read and is of none of ``owners``.  Raises OSError."""
+        known = set(map(_name, owners))
+        names = [name for name in self.folder.names() if name.endswith(SUFFIX) and name not in known]
+        litter = [name for name in names if not _is_json(self.folder.read(name) or b"")]
+        if litter:
+            with self.folder.locked(0o700) as files:
+                for name in litter:
+                    files.remove(name)
+
 
 def encode_record(record: Record) -> bytes:
     """As JSON."""
@@ -101,6 +116,15 @@ def decode_record(content: bytes) -> Record | None:
         return record if record.ips or record.ipam is not None else None
     except (msgspec.MsgspecError, ValueError):
         return None
+
+
+def _is_json(content: bytes) -> bool:
+    """A later version's record is one, too."""
+    try:
+        msgspec.json.decode(content)
+    except (msgspec.MsgspecError, ValueError):
+        return False
+    return True
 
 
 def _name(owner: Owner) -> str:

@@ -46,9 +46,11 @@ async def status(site: Site, call: Invocation) -> bytes:
     for subnet in network.subnets if call.delegate is None else ():
         if site.free(subnet) <= 0:
             raise CniError(NOT_AVAILABLE, f"subnet {subnet}", "no address is left: delete pods")
-    trouble = site.trouble() or disk_trouble(site.networks)
-    if trouble:
+    if trouble := site.trouble():
         raise CniError(NOT_AVAILABLE, f"addresses in {site.networks}", trouble)
+    for folder in (site.networks, site.state):
+        if trouble := disk_trouble(folder):
+            raise CniError(NOT_AVAILABLE, f"folder {folder}", trouble)
     return b""
 
 

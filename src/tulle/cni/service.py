@@ -4,6 +4,7 @@ Closed until the files are in order: what lives has its addresses again before t
 """
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -20,12 +21,15 @@ from tulle.cni.removal import Removal
 from tulle.cni.server import CniServer
 from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
+from tulle.errors import TulleError
 from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.netlink_socket import NetlinkSocket
 from tulle.kernel.netns import run_in
 from tulle.kernel.packet_filter import PacketFilter
 from tulle.kernel.port import Kernel
 from tulle.kernel.system import SystemFiles
+
+log = logging.getLogger(__name__)
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 OFFLINE_COMMAND: Final = "cni-offline"
@@ -60,7 +64,7 @@ async def serving(
     durability = Durability()
     server = node_server(root, network, netns, durability.settle)
     server.site.trouble = lambda: durability.trouble
-    SystemFiles().replace(root / "var/lib/tulle" / OFFLINE_COMMAND, offline_command(), 0o600)
+    _leave_word(root / "var/lib/tulle" / OFFLINE_COMMAND)
     await put_in_order(server)
     tasks = (
         asyncio.create_task(_keep_house(server), name="collect addresses"),
@@ -79,6 +83,14 @@ async def serving(
         server.site.kernel.close()
 
 
+def _leave_word(path: Path) -> None:
+    """A disk that takes nothing keeps what an agent before this one said; without it DELs wait for an agent."""
+    try:
+        SystemFiles().replace(path, offline_command(), 0o600)
+    except OSError as error:
+        log.warning("%s: not written: %s", path, error.strerror)
+
+
 def offline_command() -> bytes:
     """This interpreter with this code, and nothing of the caller's environment."""
     words = (sys.executable, "-I", "-m", "tulle.cni.offline")
@@ -86,10 +98,13 @@ def offline_command() -> bytes:
 
 
 async def put_in_order(server: CniServer) -> None:
-    """What a crash, a reboot or a silent agent left behind."""
+    """What a crash, a reboot or a silent agent left behind.  A disk that takes nothing keeps it for later."""
     for network in sorted(server.site.known_networks()):
-        await restore(server.site, network)
-        await forget_the_dead(server.site, network)
+        try:
+            await restore(server.site, network)
+            await forget_the_dead(server.site, network)
+        except (TulleError, OSError) as error:
+            log.warning("network %s: not in order yet: %s", network, error)
     await server.bury()
     await server.repair_rules()
 
@@ -116,15 +131,18 @@ async def _keep_rules(server: CniServer) -> None:
 
 
 async def _keep_house(server: CniServer) -> None:
-    """Tombstones now and again, and a look for the dead once a minute."""
+    """Tombstones now and again, and a look for the dead once a minute; what fails now is tried again."""
     collector = Collector(server.site)
     rounds = 0
     while True:
         await asyncio.sleep(HOUSEKEEPING_PERIOD_S)
         rounds += 1
         server.site.note_last()
-        if server.tombstones.any():
-            await server.bury()
-        if rounds * HOUSEKEEPING_PERIOD_S >= LOOK_PERIOD_S:
-            rounds = 0
-            await collector.look()
+        try:
+            if server.tombstones.any():
+                await server.bury()
+            if rounds * HOUSEKEEPING_PERIOD_S >= LOOK_PERIOD_S:
+                rounds = 0
+                await collector.look()
+        except (TulleError, OSError) as error:
+            log.warning("addresses: not looked at: %s", error)

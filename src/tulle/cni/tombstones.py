@@ -33,6 +33,7 @@ class Tombstones:
 
     places: tuple[Path, ...]
     _noted: set[Path] = field(default_factory=set[Path])
+    _done: set[Path] = field(default_factory=set[Path])
     _burying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def any(self) -> bool:
@@ -63,19 +64,29 @@ class Tombstones:
                     await self._bury_one(place / name, folder.read(name, REQUEST_LIMIT) or b"", handle)
 
     async def _bury_one(self, path: Path, body: bytes, handle: Handler) -> None:
-        request = _deletion(body)
-        code, answer = (0, b"") if request is None else await handle(request.environment, request.stdin)
-        if code and json.loads(answer)["code"] not in HOPELESS:
-            if path not in self._noted:
-                log.warning("a DEL that was left failed, it will be tried again: %s", answer.decode().strip())
-            self._noted.add(path)
+        if path not in self._done and not await self._is_done(path, body, handle):
             return
-        _remove(path)
         self._noted.discard(path)
+        self._done.add(path)  # a disk may keep it: once is enough
+        try:
+            Folder(path.parent).remove(path.name)
+        except OSError as error:
+            log.warning("%s: done, but it cannot be removed: %s", path, error)
+        else:
+            self._done.discard(path)
 
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    async def _is_done(self, path: Path, body: bytes, handle: Handler) -> bool:
+        request = _deletion(body)
+        if request is None:
+            log.warning("%s: is no DEL that was left", path)
+            return True
+        code, answer = await handle(request.environment, request.stdin)
+        if not code or json.loads(answer)["code"] in HOPELESS:
+            return True
+        if path not in self._noted:
+            log.warning("a DEL that was left failed, it will be tried again: %s", answer.decode().strip())
+        self._noted.add(path)
+        return False
 
 
 def _deletion(body: bytes) -> CniRequest | None:

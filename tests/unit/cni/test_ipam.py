@@ -59,11 +59,33 @@ def test_addresses_are_given_in_turn_after_host_locals_last_one(tmp_path: Path) 
 
 def test_what_host_local_gave_is_not_given_again(tmp_path: Path) -> None:
     (tmp_path / "10.244.1.2").write_text("old\r\neth0")
-    (tmp_path / "10.244.1.3").write_text("very old, without an interface")
+    (tmp_path / "10.244.1.3").write_text("very-old-without-an-interface")
     (tmp_path / "10.244.1.4").write_text("")
     found = addresses(tmp_path)
     assert give(found, "new") == "10.244.1.5"
     assert found.owners()[NOBODY] == (ip_address("10.244.1.4"),)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"c", b"c1", b"c1\r\n", b"c1\r\net", b"\0\0\0", b"\xff\xfe", b"c1\r\neth0c1\r\neth0"]
+)
+def test_a_damaged_file_is_written_again_for_who_lives_and_freed_for_who_goes(tmp_path: Path, content: bytes) -> None:
+    found = addresses(tmp_path)
+    ip = found.allocate(owner("c1"), (WIDE,))[0].ip
+    (tmp_path / str(ip)).write_bytes(content)
+    assert addresses(tmp_path).restore(owner("c1"), (ip,)) == ()
+    assert (tmp_path / str(ip)).read_bytes() == b"c1\r\neth0"
+    (tmp_path / str(ip)).write_bytes(content)
+    assert addresses(tmp_path).release(owner("c1"), (ip,)) == (ip,)
+    assert not (tmp_path / str(ip)).exists()
+
+
+def test_anothers_whole_file_is_neither_written_again_nor_freed(tmp_path: Path) -> None:
+    (tmp_path / "10.244.1.2").write_bytes(format_owner(owner("c10")))
+    ip = ip_address("10.244.1.2")
+    assert addresses(tmp_path).restore(owner("c1"), (ip,)) == (ip,)
+    assert addresses(tmp_path).release(owner("c1"), (ip,)) == ()
+    assert (tmp_path / "10.244.1.2").read_bytes() == b"c10\r\neth0"
 
 
 def test_the_address_that_was_free_for_longest_comes_first(tmp_path: Path) -> None:

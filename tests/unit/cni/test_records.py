@@ -39,6 +39,20 @@ def test_a_removed_record_is_gone_and_may_be_removed_again(tmp_path: Path) -> No
     assert list(records.all()) == []
 
 
+def test_what_cannot_be_read_is_swept_unless_it_is_of_somebody_known(tmp_path: Path) -> None:
+    records = Records(Folder(tmp_path))
+    records.put(RECORD)
+    (mine,) = tmp_path.glob("*.json")
+    mine.write_bytes(mine.read_bytes()[:9])
+    (tmp_path / f"{'0' * 40}.json").write_bytes(b"{")
+    (tmp_path / f"{'1' * 40}.json").write_bytes(b'{"of": "a later version"}')
+    assert records.is_damaged(RECORD.owner)
+    records.sweep([RECORD.owner])
+    assert {path.name for path in tmp_path.glob("*.json")} == {mine.name, f"{'1' * 40}.json"}
+    records.sweep([])
+    assert {path.name for path in tmp_path.glob("*.json")} == {f"{'1' * 40}.json"}
+
+
 def test_a_folder_that_was_never_made_has_no_records(tmp_path: Path) -> None:
     records = Records(Folder(tmp_path / "nothing"))
     records.remove(RECORD.owner)

@@ -3,10 +3,12 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from errno import EROFS
 from pathlib import Path
 
 import pytest
 
+from tulle.cni.files import Folder
 from tulle.cni.tombstones import Tombstones
 from tulle.wire.control import CniRequest, encode_cni
 
@@ -92,3 +94,24 @@ def test_a_folder_that_takes_none_is_passed_over(tmp_path: Path) -> None:
         (tmp_path / "both" / name).write_text("in the way")
     with pytest.raises(OSError, match="exists"):
         Tombstones(places(tmp_path / "both")).leave(deletion("a"), b"")
+
+
+def test_one_that_is_done_and_cannot_be_removed_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pod may have been made again meanwhile."""
+    tombstones, handler = Tombstones(places(tmp_path)), Handler()
+    tombstones.leave(deletion("a"), b"")
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "remove", read_only)
+        asyncio.run(tombstones.bury(handler))
+        asyncio.run(tombstones.bury(handler))
+    assert handler.asked == ["a"]
+    assert tombstones.any()
+    asyncio.run(tombstones.bury(handler))
+    assert handler.asked == ["a"]
+    assert not tombstones.any()
+
+
+def read_only(*_: object) -> None:
+    raise OSError(EROFS, "Read-only file system")
