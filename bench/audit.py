@@ -18,7 +18,8 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from tests.kit.kernels import World, real_world
-from tulle.agent.reconciler import Reconciler, observe_host
+from tulle.agent.host import observe_host
+from tulle.agent.reconciler import Reconciler
 from tulle.kernel.system import SystemClock, SystemRandom, keep_collector_short, settle_memory
 from tulle.model.lease import Lease, LeaseKey, Put, Snapshot
 from tulle.model.network import MacAddress, NetworkConfig, SubnetPool, Vni, Vxlan

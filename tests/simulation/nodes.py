@@ -115,6 +115,10 @@ def foreign_objects() -> list[KernelObject]:
     ]
 
 
+async def _at_once(work: Callable[[], None]) -> None:
+    work()
+
+
 class _Desk(Desk):
     """A desk that says when the node has its lease."""
 
@@ -239,6 +243,7 @@ class SimNode:
             random=random,
             files=self.files,
             settle=lambda: None,
+            aside=_at_once,
         )
         options = AgentOptions(
             store=f"etcd://memory{PREFIX}",

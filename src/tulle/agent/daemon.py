@@ -80,6 +80,7 @@ async def be_a_node(
         tasks.create_task(_follow_kernel(node, changes, rim.kernel_changed), name="follow the kernel")
         tasks.create_task(node.keeper.run(), name="keep own lease")
         tasks.create_task(node.reconciler.run(), name="reconcile")
+        tasks.create_task(node.memory.run(), name="remember")
         tasks.create_task(_take_notice(node, on_place), name="notice the place")
 
 
@@ -105,6 +106,7 @@ async def _follow_leases(node: Node) -> None:
                 await node.reconciler.digest(event)
         except StoreUnavailable as error:
             node.store_answers(False, str(error))
+            await node.reconciler.go_by_memory()
         await node.clock.sleep(jittered(node.random))
 
 

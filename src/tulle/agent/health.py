@@ -51,7 +51,9 @@ def _lease(status: NodeStatus) -> Iterator[str]:
 
 
 def _store(status: NodeStatus) -> Iterator[str]:
-    if not status.intent.book.synced:
+    if not status.intent.may_act:
         yield "store: not read yet"
+    elif status.intent.book.recalled_ns is not None:
+        yield "store: away, the node goes by its memory"
     elif not status.store_reachable:
         yield f"store: away, last seen at revision {status.intent.book.revision}"

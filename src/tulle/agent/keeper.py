@@ -19,6 +19,7 @@ from tulle.errors import ConfigError, DecodeError, LeaseConflict, LeaseLost, Sto
 from tulle.model.lease import Garbled, Gone, Lease, LeaseEvent, Put, Snapshot
 from tulle.model.network import IPNetwork, MacAddress, NetworkConfig, Vxlan
 from tulle.plan.addressing import Claimant, Subnets, choose_own, choose_subnets, fits, leases_of
+from tulle.plan.admission import is_station
 from tulle.seams import Clock, Random
 from tulle.store.ports import Claims, Directory, Grant
 from tulle.wire.leases import lease_key, parse_lease_key
@@ -45,6 +46,8 @@ class Offer:
     vtep_mac: MacAddress | None
     vtep_mac6: MacAddress | None
     previous: SubnetEnv | None = None
+    drawn: frozenset[MacAddress] = frozenset()
+    """Those MACs that no device has yet: our own lease's, which peers know, is as good."""
 
     @property
     def previous_subnets(self) -> Subnets:
@@ -77,6 +80,9 @@ class LeaseKeeper:
         self._offer: Offer | None = None
         self._grant: Grant | None = None
         self._lost = False
+        self._presumed = False
+        self.seen: Snapshot | None = None
+        """The store as it was when a lease was last taken."""
         self._wake = asyncio.Event()
         self.on_change: Callable[[Lease], None] = lambda _: None
 
@@ -108,7 +114,15 @@ class LeaseKeeper:
         """
         self._offer = offer
         self._grant = await self._take(offer, offer.previous_subnets)
+        self._settle_macs()
         return self._grant.lease
+
+    def presume(self, offer: Offer, grant: Grant) -> Lease:
+        """Go on under the lease of the last run, since the store cannot be asked; ``run`` asks until it answers."""
+        lease = self._lease(offer, Subnets(grant.lease.subnet, grant.lease.subnet6), grant.lease)
+        self._offer, self._grant, self._presumed = offer, replace(grant, lease=lease), True
+        self._settle_macs()
+        return lease
 
     async def update(self, lease: Lease) -> None:
         """Publish other addresses or MACs under the lease that we hold, at once.
@@ -153,19 +167,21 @@ class LeaseKeeper:
                 attempt = 0
 
     async def _keep(self) -> None:
-        """Renew, or take again what was lost."""
+        """Renew, or take again what was lost or only presumed."""
         grant, offer = self._grant, self._offer
         assert grant is not None, "acquire comes first"
         assert offer is not None
-        if not self._lost:
+        if not self._lost and not self._presumed:
             with suppress(LeaseLost):
                 await self._renew(grant.lease)
                 return
             self._lost = True
         held = Subnets(grant.lease.subnet, grant.lease.subnet6)
-        self._adopt(await self._take(offer, held))
-        self._lost = False
-        log.warning("own lease: %s was lost, now %s", grant.lease, self._grant and self._grant.lease)
+        taken = await self._take(offer, held)
+        self._adopt(taken)
+        lost, self._lost, self._presumed = self._lost, False, False
+        if lost or taken.lease.key != grant.lease.key:
+            log.warning("own lease: %s was lost, now %s", grant.lease, taken.lease)
 
     async def _renew(self, lease: Lease) -> None:
         assert self._grant is not None
@@ -185,7 +201,7 @@ class LeaseKeeper:
         """Sleep until the renewal is due or the lease is lost; in pieces, since no timer runs while suspended."""
         assert self._grant is not None, "acquire comes first"
         due_ns = self._grant.sent_at_ns + int(self._renew_after_s * NS)
-        while not self._lost and (pause_ns := due_ns - self._clock.boottime_ns()) > 0:
+        while not self._lost and not self._presumed and (pause_ns := due_ns - self._clock.boottime_ns()) > 0:
             sleep = asyncio.ensure_future(self._clock.sleep(min(LONGEST_SLEEP_S, pause_ns / NS)))
             wake = asyncio.ensure_future(self._wake.wait())
             try:
@@ -201,7 +217,7 @@ class LeaseKeeper:
         for attempt in range(ATTEMPTS):
             if attempt:
                 await self._clock.sleep(self._jittered(CONFLICT_PAUSE_S))
-            snapshot = await self._directory.snapshot()
+            snapshot = self.seen = await self._directory.snapshot()
             ours = [lease for lease in leases_of(claimant, snapshot.leases) if not self._is_an_intruders(lease)]
             try:
                 return await self._claim(claimant, offer, preferred, snapshot, ours)
@@ -227,7 +243,8 @@ class LeaseKeeper:
         taken += [net for entry in snapshot.undecodable for net in _subnets(entry.key)]
         own = choose_own(claimant, ours, offer.config, preferred, taken)
         if own is not None:
-            wanted = self._lease(offer, Subnets(own.subnet, own.subnet6))
+            known = own if own.owner == claimant.node_id else None
+            wanted = self._lease(offer, Subnets(own.subnet, own.subnet6), known)
             return await self._claims.take_over(wanted, snapshot.revision, self._ttl_s)
         expired = [net for key in snapshot.expired for net in _subnets(key)]
         subnets = choose_subnets(offer.config, taken, expired, preferred, self._random.below)
@@ -255,8 +272,19 @@ class LeaseKeeper:
         mine = self._grant.lease
         return lease.vtep_mac not in {None, mine.vtep_mac} or lease.vtep_mac6 not in {None, mine.vtep_mac6}
 
-    def _lease(self, offer: Offer, subnets: Subnets) -> Lease:
+    def _settle_macs(self) -> None:
+        """From now on our devices have the MACs of the lease."""
+        assert self._offer is not None
+        assert self._grant is not None
+        lease = self._grant.lease
+        self._offer = replace(self._offer, vtep_mac=lease.vtep_mac, vtep_mac6=lease.vtep_mac6, drawn=frozenset())
+
+    def _lease(self, offer: Offer, subnets: Subnets, known: Lease | None = None) -> Lease:
+        """What we ask for.  ``known``: as peers know us by our own lease, whose MACs go before drawn ones."""
         backend = offer.config.backend
+        macs = (offer.vtep_mac, offer.vtep_mac6)
+        if known is not None:
+            macs = (_kept(offer, offer.vtep_mac, known.vtep_mac), _kept(offer, offer.vtep_mac6, known.vtep_mac6))
         return Lease(
             key=lease_key(subnets.four, subnets.six),
             subnet=subnets.four,
@@ -265,8 +293,8 @@ class LeaseKeeper:
             public_ip6=offer.public_ip6,
             backend_type=backend.type,
             vni=backend.vni if isinstance(backend, Vxlan) else None,
-            vtep_mac=offer.vtep_mac,
-            vtep_mac6=offer.vtep_mac6,
+            vtep_mac=macs[0],
+            vtep_mac6=macs[1],
             owner=self._identity.node_id,
         )
 
@@ -291,6 +319,11 @@ def _shows_loss(event: LeaseEvent, grant: Grant) -> bool:
             return revision > grant.revision and entry.key == key
         case _:
             assert_never(event)
+
+
+def _kept(offer: Offer, mac: MacAddress | None, leased: MacAddress | None) -> MacAddress | None:
+    """``leased`` in the place of a MAC that no device has."""
+    return leased if mac in offer.drawn and is_station(leased) else mac
 
 
 def _same_but_for_time(one: Lease, other: Lease) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tulle.agent.history import News
 from tulle.agent.identity import Identity
 from tulle.agent.keeper import LeaseKeeper
+from tulle.agent.memory import Memory
 from tulle.agent.options import AgentOptions
 from tulle.agent.reconciler import Reconciler
 from tulle.agent.status import NodeStatus
@@ -37,6 +38,7 @@ class Node:
     keeper: LeaseKeeper
     reconciler: Reconciler
     identity: Identity
+    memory: Memory
     started_ns: int
     pid: int
     store_reachable: bool = True
@@ -117,6 +119,7 @@ class Node:
         """
         if not self.reconciler.in_place:
             return
+        self.memory.note(intent, self.keeper.grant)
         path = self.options.subnet_env
         try:
             self._write_if_changed(path, format_subnet_env(subnet_env(intent, self.options.settings.ip_masq)))

@@ -8,31 +8,31 @@ time and order.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from errno import EOPNOTSUPP
 from typing import Final
 
 from tulle.agent.history import History, News, news_of_intent, news_of_pass
 from tulle.agent.options import AUDIT_PERIOD_S, RULES_PERIOD_S
-from tulle.agent.report import Pass, PassReport, after_pass
+from tulle.agent.report import Pass, PassReport, after_pass, check_support
 from tulle.agent.retries import Retries
 from tulle.errors import ConfigError, KernelError, Unsupported
 from tulle.kernel.port import Kernel
 from tulle.kernel.turn import Precedence, Turn
-from tulle.model.change import Create, Outcome, Plan
+from tulle.model.change import Plan
 from tulle.model.lease import Lease, LeaseEvent
 from tulle.model.network import Host, NetworkConfig
-from tulle.model.objects import FilterKey, FilterObject, IptablesRules, Link, ObjectKey, device_of
+from tulle.model.objects import FilterKey, FilterObject, IptablesRules, ObjectKey, device_of
 from tulle.model.state import KernelState, Scope
 from tulle.ownership import NodeOwnership
 from tulle.plan.desired import node_objects, node_ownership, tunnels
 from tulle.plan.diff import diff
 from tulle.plan.firewall import FILTER_KEYS
 from tulle.plan.intent import Intent
+from tulle.plan.recall import additions
 from tulle.plan.slices import SLICE, Joint, slices
-from tulle.plan.underlay import HOST_SYSCTLS, UnderlayWish, host_facts, sent_from
+from tulle.plan.underlay import HOST_SYSCTLS, UnderlayWish, host_facts
 from tulle.plan.ways import is_about_ways
 from tulle.seams import Clock, Random
 from tulle.wire.iptables import LEGACY
@@ -43,19 +43,6 @@ PAUSE_AFTER_ERROR_S: Final = 1.0
 NS: Final = 1_000_000_000
 EVERYTHING: Final = Scope.all((*HOST_SYSCTLS, *FILTER_KEYS))
 """What an audit looks at beside the wanted keys: also where rules of ours or of flannel's may be left."""
-
-
-async def observe_host(kernel: Kernel, wish: UnderlayWish, config: NetworkConfig) -> tuple[Host, KernelState]:
-    """The facts that decisions depend on, before there is a lease, and the state that they were read from.
-
-    Raises ConfigError when no underlay fits, KernelError.
-    """
-    own_devices = frozenset(tunnels(config))
-    observed = await kernel.observe(Scope.all(HOST_SYSCTLS))
-    chains = await kernel.dropping_chains(config.networks, tuple(own_devices))
-    filters = await kernel.packet_filters()
-    wish = replace(wish, keep=sent_from(observed, own_devices))
-    return host_facts(observed, wish, own_devices, (), chains, filters), observed
 
 
 class Reconciler:
@@ -137,10 +124,18 @@ class Reconciler:
 
     async def digest(self, event: LeaseEvent) -> None:
         """``lease_event``, but others run in between: a snapshot may hold ten thousand leases."""
+        await self._unfold(lambda intent: intent.unfold(event, self._clock.boottime_ns()))
+
+    async def go_by_memory(self) -> None:
+        """The store is away: until its first snapshot, add what is missing of what was recalled."""
+        if not self._intent.may_act and self._intent.book.recalled_ns is not None:
+            await self._unfold(Intent.recall)
+
+    async def _unfold(self, begin: Callable[[Intent], Iterator[tuple[Intent, Scope]]]) -> None:
         turn = Turn(self._precedence)
         while True:
             before, change = self._intent, None
-            for change in before.unfold(event, self._clock.boottime_ns()):  # noqa: B007  the last one counts
+            for change in begin(before):  # noqa: B007  the last one counts
                 await turn.rest()
             if self._intent is before and change is not None:
                 self._adopt(change)
@@ -188,7 +183,7 @@ class Reconciler:
             self._busy_since_ns = None
             await self._sleep_until_needed()
             self._busy_since_ns = self._clock.boottime_ns()
-            if not self._intent.book.synced:
+            if not self._intent.may_act:
                 continue
             try:
                 if await self._converge():
@@ -198,7 +193,7 @@ class Reconciler:
                 await self._clock.sleep(PAUSE_AFTER_ERROR_S)
                 self._suspect(Scope.all())
                 self._wake.set()
-            self._check_support()
+            check_support(self._report)
             self._passed.set()
             self._passed = asyncio.Event()
 
@@ -280,7 +275,14 @@ class Reconciler:
         return True
 
     async def _plan(self, wanted: KernelState, observed: KernelState, scope: Scope) -> Plan:
-        """``diff`` over ``scope``; over everything in slices, between which others run."""
+        """``diff`` over ``scope``, or what of it may be done by memory alone."""
+        plan = await self._whole_plan(wanted, observed, scope)
+        if self._intent.book.synced:
+            return plan
+        return additions(plan, {obj.key for obj in node_objects(self._intent.desired.inputs)})
+
+    async def _whole_plan(self, wanted: KernelState, observed: KernelState, scope: Scope) -> Plan:
+        """``diff``; over everything in slices, between which others run."""
         judge = self._ownership(observed)
         if not scope.everything:
             return diff(wanted, observed, judge, scope)
@@ -376,14 +378,8 @@ class Reconciler:
         before, self._report = self._report, after_pass(self._report, done)
         self.history.tell(*news_of_pass(before, self._report, done))
         self._set_problem("kernel", None)
-
-    def _check_support(self) -> None:
-        """A kernel that cannot make the device at the start will not learn it: better said at once."""
-        if self._report.passes != 1:
-            return
-        for outcome in self._report.failures:
-            if outcome.error is not None and outcome.error.errno == EOPNOTSUPP and _makes_a_link(outcome):
-                raise Unsupported("VXLAN", "load the module vxlan, or enable CONFIG_VXLAN")
+        if done.looked_at.everything and not done.failures and not self.dirty:
+            self._intent = self._intent.without_the_departed()
 
     def _set_problem(self, about: str, problem: str | None) -> None:
         """Note what keeps the node from being ready, or that it is over; said when it changes."""
@@ -394,7 +390,3 @@ class Reconciler:
         if now != before:
             self.history.tell(News(kind="problem", text=now) if now else News(kind="over", text=str(before)))
         self._report = replace(self._report, problems=tuple(self._problems.values()))
-
-
-def _makes_a_link(outcome: Outcome) -> bool:
-    return isinstance(outcome.step, Create) and isinstance(outcome.step.obj, Link)

@@ -5,12 +5,13 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from errno import EEXIST
+from errno import EEXIST, EOPNOTSUPP
 from types import MappingProxyType
 from typing import Final, get_args
 
-from tulle.model.change import Conflict, Outcome, Plan
-from tulle.model.objects import KernelObject, LinkKey, ObjectKey, device_of
+from tulle.errors import Unsupported
+from tulle.model.change import Conflict, Create, Outcome, Plan
+from tulle.model.objects import KernelObject, Link, LinkKey, ObjectKey, device_of
 from tulle.model.state import Scope
 
 NS: Final = 1_000_000_000
@@ -134,6 +135,16 @@ def after_pass(before: PassReport, done: Pass) -> PassReport:
         strangers=tuple(s for s in before.strangers if not looked_at.covers(s)) + done.plan.strangers,
         failures=tuple(o for o in before.failures if not looked_at.names(o.step.key)) + done.failures,
     )
+
+
+def check_support(report: PassReport) -> None:
+    """A kernel that cannot make the device at the start will not learn it: better said at once.  Raises Unsupported."""
+    if report.passes != 1:
+        return
+    for outcome in report.failures:
+        step, error = outcome.step, outcome.error
+        if error is not None and error.errno == EOPNOTSUPP and isinstance(step, Create) and isinstance(step.obj, Link):
+            raise Unsupported("VXLAN", "load the module vxlan, or enable CONFIG_VXLAN")
 
 
 def _counted(before: Mapping[str, int], repairs: Iterable[Outcome]) -> Mapping[str, int]:

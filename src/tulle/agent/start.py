@@ -4,24 +4,29 @@ A store that is away, or has no configuration yet, is waited for; whatever a per
 right ends the start with one line.
 """
 
+import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from tulle.agent.desk import Desk
-from tulle.agent.identity import node_identity
+from tulle.agent.host import observe_host
+from tulle.agent.identity import Identity, node_identity
 from tulle.agent.keeper import LeaseKeeper, Offer
+from tulle.agent.memory import FILE, Aside, Memory, Past, grant_of, recollect
 from tulle.agent.node import Node
 from tulle.agent.options import AgentOptions
-from tulle.agent.reconciler import Reconciler, observe_host
+from tulle.agent.reconciler import Reconciler
 from tulle.errors import DecodeError, StoreUnavailable
 from tulle.kernel.port import Kernel
 from tulle.kernel.system import settle_memory
 from tulle.kernel.turn import Precedence
 from tulle.model.lease import Lease
 from tulle.model.network import Host, NetworkConfig, Vxlan
+from tulle.model.objects import Link
+from tulle.model.recollection import Recollection, is_of_another_store, recalled_book
 from tulle.model.state import KernelState, Scope
 from tulle.plan.desired import check_public, check_room, tunnels
 from tulle.plan.intent import Intent
@@ -33,7 +38,11 @@ from tulle.wire.subnet_env import SubnetEnv, parse_subnet_env
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 STORE_RETRY_LIMIT_S: Final = 5.0
+HASTE_S: Final = 0.5
+"""A node that remembers does not wait longer than this for a store before it goes by its memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +60,24 @@ class Rim:
     """Called after each pass: the moment for what nobody should have to wait for."""
     kernel_changed: Callable[[Scope], None] = lambda _: None
     """Who else wants to know what others change in the kernel."""
+    aside: Aside = asyncio.to_thread
+    """Where the disk is waited for."""
 
 
 async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
-    """Everything up to the first pass.  Raises ConfigError, LeaseConflict (another node has our public address)."""
+    """Everything up to the first pass, by memory where the store is away and there is one.
+
+    Raises ConfigError, LeaseConflict (another node has our public address).
+    """
     kernel, store, clock, random, files = rim.kernel, rim.store, rim.clock, rim.random, rim.files
-    patience = Patience(clock, random, desk)
+    identity = node_identity(files, options.paths.state, random)
+    past = recollect(files, options.paths.state, options.store_url, identity)
+    patience = Patience(clock, random, desk, past)
     config = await _network_config(store, patience)
     wish = _wish(options, config)
     host, observed = await observe_host(kernel, wish, config)
     check_room(config, host)
     check_public(config, host, options.public_ip, options.public_ip6)
-    identity = node_identity(files, options.paths.state, random)
     keeper = LeaseKeeper(
         store, store, identity, clock, random, ttl_s=options.lease_ttl_s, renew_margin_s=options.renew_margin_s
     )
@@ -70,7 +85,8 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
     own = await _acquire(keeper, offer, patience)
     log.info("lease %s; underlay %s", own.key, host.underlay)
     host = replace(host, connected=connected_prefixes(observed, frozenset(tunnels(config)), own.subnets))
-    intent = Intent.initial(config, host, own, options.settings)
+    memory = await _needed(past, patience, keeper)
+    intent = _first_intent(config, host, own, options, memory, clock)
     reconciler = Reconciler(
         kernel, clock, random, wish, intent, options.audit_period_s, rim.precedence, options.rules_period_s
     )
@@ -85,6 +101,7 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
         keeper=keeper,
         reconciler=reconciler,
         identity=identity,
+        memory=_memory(options, rim, identity),
         started_ns=clock.wall_ns(),
         pid=os.getpid(),
     )
@@ -94,7 +111,41 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
         rim.settle()
 
     reconciler.on_pass = after_pass
+    if patience.away is not None:
+        node.store_answers(False, patience.away)
+        await reconciler.go_by_memory()
     return node
+
+
+def _memory(options: AgentOptions, rim: Rim, identity: Identity) -> Memory:
+    return Memory(
+        files=rim.files,
+        path=options.paths.state / FILE,
+        store=options.store_url,
+        identity=identity,
+        clock=rim.clock,
+        aside=rim.aside,
+        precedence=rim.precedence,
+    )
+
+
+async def _needed(past: Past | None, patience: "Patience", keeper: LeaseKeeper) -> Recollection | None:
+    """What has to be remembered: the peers only where the store cannot tell, has forgotten them, or some are held."""
+    if past is None:
+        return None
+    seen = keeper.seen
+    knows = seen is not None and not is_of_another_store(past.head, seen.cluster_id, seen.revision)
+    return past.head if knows and not past.head.holds and patience.away is None else await past.whole()
+
+
+def _first_intent(
+    config: NetworkConfig, host: Host, own: Lease, options: AgentOptions, memory: Recollection | None, clock: Clock
+) -> Intent:
+    """What the node means to hold before the store's first snapshot; what it remembers is part of it."""
+    if memory is None:
+        return Intent.initial(config, host, own, options.settings)
+    book = recalled_book(memory, clock.wall_ns(), clock.boottime_ns())
+    return Intent.initial(config, host, own, options.settings, book, memory.macs)
 
 
 def _wish(options: AgentOptions, config: NetworkConfig) -> UnderlayWish:
@@ -119,6 +170,10 @@ class Patience:
     clock: Clock
     random: Random
     desk: Desk
+    past: Past | None = None
+    """What to go by instead."""
+    away: str | None = None
+    """Why the store is not asked any more; None: it answers, or has to be waited for."""
     said: str = ""
 
     async def wait(self, what: str) -> None:
@@ -127,13 +182,29 @@ class Patience:
         self.desk.waits_for(what)
         await self.clock.sleep(jittered(self.random))
 
+    async def ask(self, question: Awaitable[T]) -> T:
+        """The store's answer.  Raises StoreUnavailable; soon, where there is something else to go by."""
+        try:
+            async with asyncio.timeout(None if self.past is None else HASTE_S):
+                return await question
+        except TimeoutError:
+            raise StoreUnavailable(f"no answer within {HASTE_S:g} s") from None
+
+    def goes_by(self, error: StoreUnavailable) -> Recollection | None:
+        """What to go by while the store is away; None: it has to be waited for."""
+        if self.past is not None:
+            self.away = str(error)
+        return self.past and self.past.head
+
 
 async def _network_config(directory: Directory, patience: Patience) -> NetworkConfig:
-    """The shared configuration, as soon as the store has one that passes."""
+    """The shared configuration, as soon as the store has one that passes; the last one, when the store is away."""
     while True:
         try:
-            config = await directory.network_config()
+            config = await patience.ask(directory.network_config())
         except StoreUnavailable as error:
+            if (past := patience.goes_by(error)) is not None:
+                return past.config
             await patience.wait(f"waiting for the store: {error}")
             continue
         if config is not None:
@@ -144,11 +215,15 @@ async def _network_config(directory: Directory, patience: Patience) -> NetworkCo
 
 
 async def _acquire(keeper: LeaseKeeper, offer: Offer, patience: Patience) -> Lease:
+    past = patience.past
     while True:
+        if past is not None and patience.away is not None:
+            return keeper.presume(offer, grant_of(past.head, patience.clock))
         try:
-            return await keeper.acquire(offer)
+            return await patience.ask(keeper.acquire(offer))
         except StoreUnavailable as error:
-            await patience.wait(f"waiting for the store: {error}")
+            if patience.goes_by(error) is None:
+                await patience.wait(f"waiting for the store: {error}")
 
 
 def _previous(files: Files, options: AgentOptions) -> SubnetEnv | None:
@@ -173,13 +248,17 @@ def _offer(
     """What this node asks for; a VTEP that already exists keeps its MAC, so that peers need not learn another."""
     backend = config.backend
     tunnelled = isinstance(backend, Vxlan)
+    mac = choose_mac(observed.link(backend.device), random.token(6)) if tunnelled and config.pool4 else None
+    mac6 = choose_mac(observed.link(backend.device6), random.token(6)) if tunnelled and config.pool6 else None
+    there = {link.mac for link in observed.each(Link)}
     return Offer(
         config=config,
         public_ip=options.public_ip or host.underlay.address,
         public_ip6=options.public_ip6 or host.underlay.address6,
-        vtep_mac=choose_mac(observed.link(backend.device), random.token(6)) if tunnelled and config.pool4 else None,
-        vtep_mac6=choose_mac(observed.link(backend.device6), random.token(6)) if tunnelled and config.pool6 else None,
+        vtep_mac=mac,
+        vtep_mac6=mac6,
         previous=previous,
+        drawn=frozenset(drawn for drawn in (mac, mac6) if drawn is not None and drawn not in there),
     )
 
 

@@ -69,6 +69,7 @@ def status_json(status: NodeStatus) -> JsonObject:
             "url": status.store,
             "reachable": status.store_reachable,
             "synced": book.synced,
+            "recalled_ns": book.recalled_ns if status.intent.recalled else None,
             "revision": book.revision,
             "cluster_id": book.cluster_id,
         },
@@ -182,7 +183,7 @@ def builtins(value: object) -> JsonObject:
 
 
 def _state(status: NodeStatus) -> str:
-    if not status.intent.book.synced:
+    if not status.intent.may_act:
         return "waiting for the store"
     if status.report.failures or status.report.conflicts or status.report.problems:
         return "degraded"

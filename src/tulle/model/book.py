@@ -22,8 +22,8 @@ V = TypeVar("V")
 def fold(book: LeaseBook, event: LeaseEvent, now_ns: int, own_key: LeaseKey) -> tuple[LeaseBook, frozenset[LeaseKey]]:
     """The book after ``event``, and the keys whose claim is another one now.
 
-    Before the first snapshot every other event is ignored.  ``now_ns`` is the caller's clock and
-    dates what is held.  A key is in ``leases`` or in ``held``, never in both.  Costs one copy of
+    Before the first snapshot every other event is ignored; that one changes every key.  ``now_ns`` is the
+    caller's clock and dates what is held.  A key is in ``leases`` or in ``held``, never in both.  Costs one copy of
     a dict; a snapshot is linear.
     """
     if isinstance(event, Snapshot):
@@ -84,17 +84,22 @@ def _after_snapshot(
         held=held,
         undecodable=undecodable,
     )
-    return after, _differences(book, after)
+    return after, _differences(book, after) if book.synced else frozenset(
+        leases.keys() | held.keys() | book.leases.keys()
+    )
 
 
 def _looks_wiped(
     book: LeaseBook, event: Snapshot, absent: frozenset[LeaseKey] | set[LeaseKey], own_missing: bool
 ) -> bool:
-    """Did the store lose its memory, rather than so many nodes their leases?"""
-    if not book.synced:
+    """Did the store lose its memory, rather than so many nodes their leases?
+
+    Since a recalled book nobody has been watching for deletes: however many are missing, it says nothing.
+    """
+    if not book.synced and not book.cluster_id:
         return False
     another_store = event.cluster_id != book.cluster_id or event.revision < book.revision
-    too_many = len(absent) > MASS_COUNT and len(absent) > MASS_SHARE * len(book.leases)
+    too_many = book.synced and len(absent) > MASS_COUNT and len(absent) > MASS_SHARE * len(book.leases)
     return another_store or own_missing or too_many
 
 

@@ -119,9 +119,13 @@ class HeldLease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseBook:
-    """All claims at ``revision``.  ``synced`` is False before the first snapshot: no planning, no deletes."""
+    """All claims at ``revision``.  ``synced`` is False before the first snapshot: no planning, no deletes.
+
+    ``recalled_ns``: when the agent's last run wrote this down (wall clock), while nothing newer is known.
+    """
 
     synced: bool = False
+    recalled_ns: int | None = None
     cluster_id: str = ""
     revision: int = 0
     leases: Mapping[LeaseKey, Lease] = field(default_factory=lambda: MappingProxyType({}))

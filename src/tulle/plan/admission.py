@@ -237,6 +237,11 @@ def _is_special(ip: IPAddress) -> bool:
     return ip in THIS_NETWORK if isinstance(ip, IPv4Address) else ip.ipv4_mapped is not None
 
 
+def is_station(mac: MacAddress | None) -> bool:
+    """Can one device have ``mac``?"""
+    return mac is not None and mac != NO_MAC and not int(mac[:2], 16) & 1
+
+
 def _mac_fault(side: _Side) -> str | None:
     mac = side.mac
     if mac is None:

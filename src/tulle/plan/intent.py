@@ -12,6 +12,7 @@ from tulle.model.book import expire_held, fold
 from tulle.model.lease import Lease, LeaseBook, LeaseEvent, LeaseKey
 from tulle.model.network import Host, MacAddress, NetworkConfig
 from tulle.model.objects import ChainAccept
+from tulle.model.recollection import vtep_macs
 from tulle.model.state import Scope
 from tulle.plan.admission import Admission, admit
 from tulle.plan.desired import Desired, Inputs, Settings, desired
@@ -23,20 +24,39 @@ class Intent:
     """The book, what was admitted of it, and the kernel state that follows.
 
     ``seen_macs`` are the VTEP MACs of all leases that are or were in the book: that is how an
-    FDB entry of a peer that left is still recognised as ours.
+    FDB entry of a peer that left is still recognised as ours.  ``recalled``: before the first snapshot, peers are
+    those of a book that was recalled.
     """
 
     book: LeaseBook
     admission: Admission
     desired: Desired
     seen_macs: frozenset[MacAddress] = frozenset()
+    recalled: bool = False
 
     @classmethod
-    def initial(cls, config: NetworkConfig, host: Host, own: Lease, settings: Settings) -> "Intent":
-        """Before the first snapshot: no peers, and nothing may be planned yet."""
+    def initial(
+        cls,
+        config: NetworkConfig,
+        host: Host,
+        own: Lease,
+        settings: Settings,
+        book: LeaseBook | None = None,
+        seen_macs: frozenset[MacAddress] = frozenset(),
+    ) -> "Intent":
+        """Before the first snapshot: no peers, and nothing may be planned yet.  ``book``: what was recalled."""
         inputs = Inputs(config=config, host=host, own=own, settings=settings)
-        book = LeaseBook()
-        return cls(book=book, admission=admit(book, config, host, own), desired=desired(inputs))
+        return cls(
+            book=LeaseBook() if book is None else book,
+            admission=Admission(),
+            desired=desired(inputs),
+            seen_macs=seen_macs,
+        )
+
+    @property
+    def may_act(self) -> bool:
+        """May anything be planned?"""
+        return self.book.synced or self.recalled
 
     def after(self, event: LeaseEvent, now_ns: int) -> tuple["Intent", Scope]:
         """The intent once ``event`` is known, and the keys it makes dirty."""
@@ -50,13 +70,30 @@ class Intent:
         """
         first = not self.book.synced
         book, changed = fold(self.book, event, now_ns, self.desired.inputs.own.key)
+        yield from self._towards(book, changed, first, size)
+
+    def recall(self, size: int = SLICE) -> Iterator[tuple["Intent", Scope]]:
+        """The intent that goes by a recalled book, in steps as ``unfold``: the peers are those of then."""
+        keys = frozenset(self.book.leases.keys() | self.book.held.keys())
+        for intent, _ in self._towards(self.book, keys, True, size):
+            yield replace(intent, recalled=True), Scope.all()
+
+    def _towards(
+        self, book: LeaseBook, changed: frozenset[LeaseKey], first: bool, size: int
+    ) -> Iterator[tuple["Intent", Scope]]:
         intent, dirty = self, Scope()
         keys = iter(changed)
         while page := frozenset(islice(keys, size)):
             intent, scope = intent._with_book(book, page)
             dirty = dirty if first else dirty | scope
             yield intent, dirty
-        yield replace(intent, book=book), Scope.all() if first and book.synced else dirty
+        intent = replace(intent, book=book)
+        yield intent, Scope.all() if first and intent.may_act else dirty
+
+    def without_the_departed(self) -> "Intent":
+        """The intent once every entry of peers that left is gone: nothing is recognised by their MACs any more."""
+        macs = vtep_macs(self.admission.peers.values())
+        return self if macs == self.seen_macs else replace(self, seen_macs=macs)
 
     def after_time(self, now_ns: int) -> tuple["Intent", Scope]:
         """The intent once held leases whose time is over are gone."""
@@ -87,23 +124,16 @@ class Intent:
         before, after = self.admission.peers, admission.peers
         moved = {key for key in admission.judged if _differ(before.get(key), after.get(key))}
         wanted, scope = self.desired.with_peers(after, moved)
-        macs = self.seen_macs | {
-            mac
-            for key in moved & after.keys()
-            for mac in (after[key].vtep_mac, after[key].vtep_mac6)
-            if mac is not None
-        }
-        return Intent(book=book, admission=admission, desired=wanted, seen_macs=macs), scope
+        macs = self.seen_macs | vtep_macs(after[key] for key in moved & after.keys())
+        return replace(self, book=book, admission=admission, desired=wanted, seen_macs=macs), scope
 
     def _rebuilt(self, inputs: Inputs) -> tuple["Intent", Scope]:
-        admission = admit(self.book, inputs.config, inputs.host, inputs.own)
+        admission = admit(self.book, inputs.config, inputs.host, inputs.own) if self.may_act else Admission()
         wanted = desired(replace(inputs, peers=admission.peers))
-        macs = self.seen_macs | {
-            mac for lease in admission.peers.values() for mac in (lease.vtep_mac, lease.vtep_mac6) if mac is not None
-        }
+        macs = self.seen_macs | vtep_macs(admission.peers.values())
         # An accept that no chain needs any more is found only by its key.
         unwanted = (obj.key for obj in self.desired.state.each(ChainAccept) if obj.key not in wanted.state)
-        return Intent(book=self.book, admission=admission, desired=wanted, seen_macs=macs), Scope.all(unwanted)
+        return replace(self, admission=admission, desired=wanted, seen_macs=macs), Scope.all(unwanted)
 
 
 def _differ(one: Lease | None, other: Lease | None) -> bool:

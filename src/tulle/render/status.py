@@ -5,6 +5,7 @@ is one paragraph that ends with the next step; what is well is one line.
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from tulle.render.walk_text import clean, fit, width, wrap
@@ -29,6 +30,7 @@ TEXT: dict[str, dict[str, str]] = {
         "store_line": "{url}, revision {revision}",
         "store_away": "{url} is away: the data path stays, leases of others are as of revision {revision}; "
         "see whether it runs",
+        "store_recalled": "{url} is away: the node goes by its own memory of {when}; see whether it runs",
         "peers": "peers",
         "work": "work",
         "work_line": "{passes} passes, {steps} steps, {repairs} repairs",
@@ -73,6 +75,7 @@ TEXT: dict[str, dict[str, str]] = {
         "store": "存储",
         "store_line": "{url}，修订版 {revision}",
         "store_away": "{url} 不可达：数据通路保持不变，其他节点的租约停留在修订版 {revision}；请检查它是否在运行",
+        "store_recalled": "{url} 不可达：节点按自己在 {when} 的记录工作；请检查它是否在运行",
         "peers": "对等节点",
         "work": "工作量",
         "work_line": "{passes} 轮，{steps} 步，{repairs} 次修复",
@@ -164,9 +167,17 @@ def facts(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]
     yield words["lease"], _lease(answer["lease"], answer.get("now_ns"), words)
     yield words["underlay"], f"{underlay['device']} {addresses} mtu {underlay['mtu']}"
     yield words["backend"], _backend(backend)
-    yield words["store"], words["store_line" if store["reachable"] else "store_away"].format(**store)
+    yield words["store"], _store(store, words)
     yield words["peers"], str(answer["peers"])
     yield words["work"], words["work_line"].format(**answer)
+
+
+def _store(store: JsonObject, words: dict[str, str]) -> str:
+    recalled_ns = store.get("recalled_ns")
+    if recalled_ns is not None:
+        when = datetime.fromtimestamp(recalled_ns // NS, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return words["store_recalled"].format(url=store["url"], when=when)
+    return words["store_line" if store["reachable"] else "store_away"].format(**store)
 
 
 def wrongs(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]]:
