@@ -52,6 +52,7 @@ async def run_agent(options: AgentOptions) -> None:
             files=SystemFiles(),
             precedence=precedence,
             kernel_changed=cni.kernel_changed,
+            address_uses=cni.address_uses,
         )
         herald = Herald(os.environ, os.getpid(), desk, clock)
         async with asyncio.TaskGroup() as tasks:

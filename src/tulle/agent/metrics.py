@@ -7,11 +7,13 @@ from tulle import __version__
 from tulle.agent.health import unready
 from tulle.agent.report import BOUNDS_S, KINDS
 from tulle.agent.status import NodeStatus
+from tulle.cni.fill import COUNTLESS
 from tulle.plan.desired import tunnels
 from tulle.wire.net_dev import DeviceTraffic
 from tulle.wire.prometheus import Metric, Sample, histogram_samples
 
 NS: Final = 1_000_000_000
+STATES: Final = ("used", "free", "resting")
 
 
 def agent_metrics(started_ns: int, status: NodeStatus | None, traffic: Mapping[str, DeviceTraffic]) -> list[Metric]:
@@ -23,7 +25,7 @@ def agent_metrics(started_ns: int, status: NodeStatus | None, traffic: Mapping[s
         _gauge("tulle_ready", "1 when /readyz says yes.", int(not reasons)),
     ]
     if status is not None:
-        found += [*_leases(status), *_store(status), *_work(status), *_traffic(status, traffic)]
+        found += [*_leases(status), *_store(status), *_work(status), *_addresses(status), *_traffic(status, traffic)]
     return found
 
 
@@ -76,6 +78,24 @@ def _work(status: NodeStatus) -> Iterator[Metric]:
         kind="histogram",
         help="How long a pass took.",
         samples=histogram_samples(BOUNDS_S, report.durations.counts, report.durations.total_ns / NS),
+    )
+
+
+def _addresses(status: NodeStatus) -> Iterator[Metric]:
+    """Of IPv4 all; of an IPv6 subnet, which nobody fills, what is in use."""
+    counted = [(use.subnet, state, getattr(use, state)) for use in status.addresses for state in STATES]
+    samples = [Sample(n, {"subnet": net, "state": state}) for net, state, n in counted if n < COUNTLESS]
+    yield Metric(
+        name="tulle_pod_addresses",
+        kind="gauge",
+        help="The node's addresses for pods; those that rest are free, and were a pod's before.",
+        samples=samples,
+    )
+    yield Metric(
+        name="tulle_pod_addresses_low",
+        kind="gauge",
+        help="1 from when a tenth is left until a fifth is free again.",
+        samples=[Sample(int(use.low), {"subnet": use.subnet}) for use in status.addresses],
     )
 
 

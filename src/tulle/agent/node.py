@@ -1,6 +1,7 @@
 """One running node: the parts that the daemon's tasks share, and what they report together."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tulle.agent.options import AgentOptions
 from tulle.agent.reconciler import Reconciler
 from tulle.agent.status import NodeStatus
 from tulle.cni.attach import PodNetwork
+from tulle.cni.fill import AddressUse
 from tulle.errors import ConfigError
 from tulle.kernel.port import Kernel
 from tulle.model.network import NetworkConfig
@@ -41,6 +43,7 @@ class Node:
     memory: Memory
     started_ns: int
     pid: int
+    address_uses: Callable[[], tuple[AddressUse, ...]] = tuple
     store_reachable: bool = True
     file_problem: str | None = None
     """Why ``subnet.env`` could not be written; None when it could."""
@@ -95,6 +98,7 @@ class Node:
             pid=self.pid,
             now_ns=self.clock.boottime_ns(),
             news=reconciler.history.last,
+            addresses=self.address_uses(),
         )
 
     def pod_network(self) -> PodNetwork | None:

@@ -19,6 +19,7 @@ from tulle.agent.memory import FILE, Aside, Memory, Past, grant_of, recollect
 from tulle.agent.node import Node
 from tulle.agent.options import AgentOptions
 from tulle.agent.reconciler import Reconciler
+from tulle.cni.fill import AddressUse
 from tulle.errors import DecodeError, StoreUnavailable
 from tulle.kernel.port import Kernel
 from tulle.kernel.system import settle_memory
@@ -62,6 +63,8 @@ class Rim:
     """Who else wants to know what others change in the kernel."""
     aside: Aside = asyncio.to_thread
     """Where the disk is waited for."""
+    address_uses: Callable[[], tuple[AddressUse, ...]] = tuple
+    """How full the node's subnets are."""
 
 
 async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
@@ -104,6 +107,7 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
         memory=_memory(options, rim, identity),
         started_ns=clock.wall_ns(),
         pid=os.getpid(),
+        address_uses=rim.address_uses,
     )
 
     def after_pass(intent: Intent) -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 from tulle.agent.history import History
 from tulle.agent.report import PassReport
+from tulle.cni.fill import AddressUse
 from tulle.model.change import Plan
 from tulle.model.lease import Lease, LeaseKey
 from tulle.model.network import DroppingChain
@@ -39,6 +40,8 @@ class NodeStatus:
     """The clock that deadlines are on (CLOCK_BOOTTIME)."""
     news: int = 0
     """The number of the latest entry of the history."""
+    addresses: tuple[AddressUse, ...] = ()
+    """How full the node's subnets are."""
     extra: JsonObject = field(default_factory=dict[str, Any])
 
     @property
@@ -74,6 +77,7 @@ def status_json(status: NodeStatus) -> JsonObject:
             "cluster_id": book.cluster_id,
         },
         "peers": len(admission.peers),
+        "addresses": [builtins(use) for use in status.addresses],
         "refused": [builtins(refusal) for refusal in admission.refusals],
         "held": sorted(book.held),
         "undecodable": [builtins(entry) for entry in book.undecodable.values()],

@@ -5,7 +5,7 @@ point an address is either free or its owner is in its file.  ``released`` is ou
 that were given back, in that order, so that the one that has been free for longest comes first.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -149,6 +149,11 @@ class Addresses:
     def owners(self) -> Mapping[Owner, tuple[IPAddress, ...]]:
         """Everybody who has an address; ``NOBODY`` has those whose file was cut short."""
         return _by_owner({name: held.owner for name, held in self._look().items()})
+
+    @property
+    def given_back(self) -> Collection[str]:
+        """What was given back, in this order, some of it in use again; as of the last look."""
+        return self._released.keys()
 
     # -- choosing ----------------------------------------------------------------------
 

@@ -4,15 +4,19 @@ Planning and applying are ``diff`` and ``Kernel.apply``, as everywhere.  Whateve
 when it fails; DEL succeeds in any state.
 """
 
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tulle.cni.add import add
 from tulle.cni.check import check
 from tulle.cni.collect import collect
 from tulle.cni.delete import delete
+from tulle.cni.fill import COUNTLESS, AddressUse, is_low, news
+from tulle.cni.ipam import Subnet, capacity
 from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
 from tulle.errors import TulleError
@@ -75,6 +79,9 @@ class CniServer:
 
     def __init__(self, site: Site, tombstones: Tombstones) -> None:
         self.site, self.tombstones = site, tombstones
+        self.asked = asyncio.Event()
+        """Set when a pod came or went: how full its subnets are may be worth a word."""
+        self._low: frozenset[str] = frozenset()
 
     async def handle(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
         """One execution: (exit code, stdout).  Never raises but to be cancelled.
@@ -90,6 +97,31 @@ class CniServer:
             return _refusal(environment, stdin, error)
         except Exception as error:  # noqa: BLE001  the runtime has to get an answer
             return _refusal(environment, stdin, error)
+
+    def address_uses(self) -> tuple[AddressUse, ...]:
+        """How full the node's subnets are; none before there is a lease, or when the disk does not say."""
+        network = self.site.network()
+        try:
+            return tuple(self._use_of(subnet) for subnet in network.subnets) if network is not None else ()
+        except OSError:
+            return ()
+
+    def tell_low(self) -> None:
+        """Say it when a subnet has few addresses left, once, and once when it has enough again."""
+        uses = self.address_uses()
+        for is_warning, text in news(self._low, uses):
+            log.log(logging.WARNING if is_warning else logging.INFO, text)
+        self._low = frozenset(use.subnet for use in uses if use.low)
+
+    def _use_of(self, subnet: Subnet) -> AddressUse:
+        free = self.site.free(subnet)
+        use = AddressUse(
+            subnet=str(subnet),
+            used=capacity(subnet) - free,
+            free=min(free, COUNTLESS),
+            resting=self.site.resting(subnet),
+        )
+        return replace(use, low=is_low(use, use.subnet in self._low))
 
     def kernel_changed(self, scope: Scope) -> None:
         """Somebody changed something in the node's namespace."""
@@ -119,7 +151,10 @@ class CniServer:
         if call.command == "ADD" and self.tombstones.any():
             await self.bury()
         async with self.site.alone(call.owner):
-            return await VERBS[call.command](self.site, call)
+            answer = await VERBS[call.command](self.site, call)
+        if call.command != "CHECK":
+            self.asked.set()
+        return answer
 
     def _kept(self, environment: Mapping[str, str], stdin: bytes) -> bool:
         try:

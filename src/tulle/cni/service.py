@@ -35,6 +35,7 @@ BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 OFFLINE_COMMAND: Final = "cni-offline"
 """Where the agent leaves word for the shim how its code is started without it: NUL-terminated words."""
 HOUSEKEEPING_PERIOD_S: Final = 10.0
+TELL_PERIOD_S: Final = 1.0
 
 
 def node_server(
@@ -69,6 +70,7 @@ async def serving(
     tasks = (
         asyncio.create_task(_keep_house(server), name="collect addresses"),
         asyncio.create_task(_keep_rules(server), name="keep pods' rules"),
+        asyncio.create_task(_tell_low(server), name="tell when addresses are few"),
         asyncio.create_task(Keeper(server.site).run(), name="keep routed pods"),
     )
     try:
@@ -107,6 +109,7 @@ async def put_in_order(server: CniServer) -> None:
             log.warning("network %s: not in order yet: %s", network, error)
     await server.bury()
     await server.repair_rules()
+    server.asked.set()
 
 
 def open_pod(descriptor: int) -> Kernel:
@@ -128,6 +131,15 @@ async def _keep_rules(server: CniServer) -> None:
                 await server.site.rules.wake.wait()
         server.site.rules.wake.clear()
         await server.repair_rules()
+
+
+async def _tell_low(server: CniServer) -> None:
+    """Whenever pods came or went, not more than once a second: they come in crowds."""
+    while True:
+        await server.asked.wait()
+        server.asked.clear()
+        server.tell_low()
+        await asyncio.sleep(TELL_PERIOD_S)
 
 
 async def _keep_house(server: CniServer) -> None:

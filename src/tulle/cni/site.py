@@ -96,6 +96,12 @@ class Site:
         """How many addresses of ``subnet`` are left for pods of any network."""
         return capacity(subnet) - sum(ip_of(name) in subnet for name in self._elsewhere(""))
 
+    def resting(self, subnet: Subnet) -> int:
+        """How many of the free ones had a pod before, as far as this process has seen."""
+        used = self._elsewhere("")
+        names = {name for addresses in self._addresses.values() for name in addresses.given_back}
+        return sum(ip_of(name) in subnet for name in names - used)
+
     def _elsewhere(self, network: str) -> frozenset[str]:
         """The addresses of other networks on this node: two names may share its subnet."""
         names: set[str] = set()

@@ -18,6 +18,8 @@ NAME: Final = 12
 MOST: Final = 8
 """So many faults of one kind are told; of ten thousand the number says more."""
 NS: Final = 1_000_000_000
+COUNTLESS: Final = 1 << 32
+"""So many free addresses, or more, are no figure that anybody needs."""
 
 TEXT: dict[str, dict[str, str]] = {
     "en": {
@@ -32,6 +34,10 @@ TEXT: dict[str, dict[str, str]] = {
         "see whether it runs",
         "store_recalled": "{url} is away: the node goes by its own memory of {when}; see whether it runs",
         "peers": "peers",
+        "addresses": "addresses",
+        "addresses_line": "{subnet}: {used} in use, {free} free",
+        "addresses_countless": "{subnet}: {used} in use",
+        "addresses_low": "{subnet}: {used} in use, only {free} free: delete pods, or give nodes larger subnets",
         "work": "work",
         "work_line": "{passes} passes, {steps} steps, {repairs} repairs",
         "conflict": "conflict",
@@ -77,6 +83,10 @@ TEXT: dict[str, dict[str, str]] = {
         "store_away": "{url} 不可达：数据通路保持不变，其他节点的租约停留在修订版 {revision}；请检查它是否在运行",
         "store_recalled": "{url} 不可达：节点按自己在 {when} 的记录工作；请检查它是否在运行",
         "peers": "对等节点",
+        "addresses": "地址",
+        "addresses_line": "{subnet}：{used} 个在用，{free} 个空闲",
+        "addresses_countless": "{subnet}：{used} 个在用",
+        "addresses_low": "{subnet}：{used} 个在用，只剩 {free} 个空闲：请删除 Pod，或给节点更大的子网",
         "work": "工作量",
         "work_line": "{passes} 轮，{steps} 步，{repairs} 次修复",
         "conflict": "冲突",
@@ -169,6 +179,9 @@ def facts(answer: JsonObject, words: dict[str, str]) -> Iterator[tuple[str, str]
     yield words["backend"], _backend(backend)
     yield words["store"], _store(store, words)
     yield words["peers"], str(answer["peers"])
+    for use in answer.get("addresses", []):
+        if use["used"] or use["resting"]:
+            yield words["addresses"], words[_fill(use)].format(**use)
     yield words["work"], words["work_line"].format(**answer)
 
 
@@ -224,6 +237,13 @@ def span(seconds: int, words: dict[str, str]) -> str:
     if seconds < 120:
         unit, n = "seconds", seconds
     return words[unit].format(n=n)
+
+
+def _fill(use: JsonObject) -> str:
+    """How it is said how many addresses a subnet has left."""
+    if use["low"]:
+        return "addresses_low"
+    return "addresses_line" if use["free"] < COUNTLESS else "addresses_countless"
 
 
 def _dropping(chain: JsonObject, networks: list[str], words: dict[str, str]) -> str:

@@ -10,6 +10,7 @@ from tulle.agent.health import stuck, summary, unready
 from tulle.agent.metrics import agent_metrics
 from tulle.agent.report import Durations
 from tulle.agent.status import NodeStatus
+from tulle.cni.fill import COUNTLESS, AddressUse
 from tulle.wire.net_dev import DeviceTraffic, Traffic
 from tulle.wire.prometheus import encode_metrics
 
@@ -64,6 +65,9 @@ def test_the_node_in_one_line() -> None:
 def test_metrics_of_a_node() -> None:
     durations = Durations().with_one(2_000_000).with_one(60 * NS)
     found = well(repaired={"route": 3}, durations=durations, repairs=3, steps=9)
+    full = AddressUse(subnet="10.244.1.0/24", used=250, free=3, resting=2, low=True)
+    six = AddressUse(subnet="fd10::/64", used=250, free=COUNTLESS, resting=0)
+    found = replace(found, addresses=(full, six))
     traffic = {"flannel.1": DeviceTraffic(IDLE, replace(IDLE, octets=77)), "eth0": DeviceTraffic(IDLE, IDLE)}
     lines = encode_metrics(agent_metrics(5 * NS, found, traffic)).decode().splitlines()
     for line in (
@@ -72,6 +76,10 @@ def test_metrics_of_a_node() -> None:
         'tulle_leases{state="refused"} 0',
         "tulle_lease_expiry_seconds 3600",
         "tulle_store_up 1",
+        'tulle_pod_addresses{subnet="10.244.1.0/24",state="free"} 3',
+        'tulle_pod_addresses{subnet="fd10::/64",state="used"} 250',
+        'tulle_pod_addresses_low{subnet="10.244.1.0/24"} 1',
+        'tulle_pod_addresses_low{subnet="fd10::/64"} 0',
         'tulle_repairs_total{kind="route"} 3',
         'tulle_repairs_total{kind="fdb"} 0',
         'tulle_pass_duration_seconds_bucket{le="0.0025"} 1',
@@ -82,6 +90,7 @@ def test_metrics_of_a_node() -> None:
     ):
         assert line in lines
     assert not any("eth0" in line for line in lines)
+    assert not any(line.startswith('tulle_pod_addresses{subnet="fd10::/64",state="free"}') for line in lines)
 
 
 def test_metrics_before_there_is_a_node() -> None:

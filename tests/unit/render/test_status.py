@@ -33,6 +33,19 @@ def test_a_healthy_node_has_seven_lines() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("use", "line"),
+    [
+        ({"used": 3, "free": 250, "low": False}, "addresses 10.244.1.0/24: 3 in use, 250 free work"),
+        ({"used": 250, "free": 3, "low": True}, "addresses 10.244.1.0/24: 250 in use, only 3 free: delete pods"),
+        ({"used": 3, "free": 1 << 32, "low": False}, "addresses 10.244.1.0/24: 3 in use work"),
+        ({"used": 0, "free": 253, "low": False}, "peers 1 work"),
+    ],
+)
+def test_addresses_are_told_once_pods_have_them(use: dict[str, Any], line: str) -> None:
+    assert line in shown(addresses=[{"subnet": "10.244.1.0/24", "resting": 0, **use}])
+
+
 FAULTS = [
     pytest.param(
         {"store": {"url": "etcd://x", "reachable": False, "revision": 5}},
