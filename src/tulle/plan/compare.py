@@ -36,20 +36,20 @@ class Gap(Enum):
 
 def gap(desired: KernelObject, observed: KernelObject) -> Gap:
     """How far ``observed`` is from ``desired``; both have one key."""
-    if isinstance(desired, NftElement):
-        return Gap.NONE  # all of it is its key
-    if isinstance(desired, FilterObject):
-        return _rules_gap(desired, observed)
     match desired, observed:
+        case (Neighbor(), Neighbor()) | (FdbEntry(), FdbEntry()) | (Sysctl(), Sysctl()):
+            return Gap.NONE if desired == observed else Gap.SETTABLE
+        case Route(), Route():
+            return Gap.NONE if _same_route(desired, observed) else Gap.SETTABLE
         case Link(), Link():
             return _link_gap(desired, observed)
         case Address(), Address():
             same = desired.scope == observed.scope and desired.permanent == observed.permanent
             return Gap.NONE if same else Gap.REBUILD
-        case Route(), Route():
-            return Gap.NONE if _same_route(desired, observed) else Gap.SETTABLE
-        case (Neighbor(), Neighbor()) | (FdbEntry(), FdbEntry()) | (Sysctl(), Sysctl()):
-            return Gap.NONE if desired == observed else Gap.SETTABLE
+        case NftElement(), _:
+            return Gap.NONE  # all of it is its key
+        case ((NftTable() | ChainAccept() | IptablesRules()), _):
+            return _rules_gap(desired, observed)
         case _:
             return Gap.REBUILD
 
@@ -72,7 +72,7 @@ def _same_route(desired: Route, observed: Route) -> bool:
     return not observed.multipath and (
         (desired.device, desired.via, desired.onlink, desired.kind, desired.mtu)
         == (observed.device, observed.via, observed.onlink, observed.kind, observed.mtu)
-        and desired.source in {None, observed.source}
+        and (desired.source is None or desired.source == observed.source)
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final
+from typing import Final, TypeAlias
 
 from tulle.model.change import Change, Conflict, Create, Delete, Plan, Step
 from tulle.model.objects import (
@@ -21,7 +21,6 @@ from tulle.model.objects import (
     IptablesRules,
     KernelObject,
     Link,
-    LinkKey,
     LinkKind,
     Neighbor,
     NftElement,
@@ -42,6 +41,9 @@ _ORDER: Final[Sequence[type[KernelObject]]] = (
     *(NftTable, IptablesRules, ChainAccept, NftElement),
 )
 
+Pair: TypeAlias = tuple[KernelObject, KernelObject | None]
+"""A wanted object, and the observed one of its key."""
+
 
 def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope | None = None) -> Plan:
     """Plan the least change for the keys in ``scope`` (None: all of them).
@@ -52,19 +54,21 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
     """
     if scope is not None:
         desired, observed = scope.restrict(desired), scope.restrict(observed)
-    conflicts = _conflicts(desired, observed, judge)
-    taken = {conflict.key for conflict in conflicts}
-    strange = {key.name for key in taken if isinstance(key, LinkKey)}
-    wanted = [obj for obj in desired if obj.key not in taken and object_device(obj) not in strange]
-    disturbed = _disturbed(wanted, observed)
-    standing_still = [obj for obj in observed if not disturbed.takes(obj)]
-    survivors = KernelState.of(standing_still)
-    steps: list[Step] = [Delete(obj) for obj in observed if isinstance(obj, Link) and obj.name in disturbed.rebuilt]
-    for obj in wanted:
-        steps += _steps_towards(obj, survivors.get(obj.key), judge)
-    unwanted = (obj for obj in standing_still if obj.key not in desired and object_device(obj) not in strange)
-    steps += [Delete(obj) for obj in unwanted if judge(obj) is Standing.OURS]
-    return Plan(in_order(steps, desired), conflicts, _strangers(observed, desired, judge))
+    pairs = [(wanted, observed.get(key)) for key, wanted in desired.objects.items()]
+    conflicts = _conflicts(pairs, judge)
+    strange = {conflict.wanted.name for conflict in conflicts if isinstance(conflict.wanted, Link)}
+    if conflicts:
+        taken = {conflict.key for conflict in conflicts}
+        pairs = [pair for pair in pairs if pair[0].key not in taken and object_device(pair[0]) not in strange]
+    disturbed = _disturbed(pairs, observed)
+    steps: list[Step] = [Delete(obj) for _, obj in pairs if isinstance(obj, Link) and obj.name in disturbed.rebuilt]
+    for wanted, found in pairs:
+        steps += _steps_towards(wanted, None if found is not None and disturbed.takes(found) else found, judge)
+    unwanted = [obj for key, obj in observed.objects.items() if key not in desired.objects]
+    for obj in unwanted:
+        if judge(obj) is Standing.OURS and object_device(obj) not in strange and not disturbed.takes(obj):
+            steps.append(Delete(obj))
+    return Plan(in_order(steps, desired), conflicts, _strangers(unwanted, _own_links(desired, observed, judge), judge))
 
 
 def in_order(steps: Iterable[Step], desired: KernelState) -> tuple[Step, ...]:
@@ -91,15 +95,12 @@ def _bears_no_mark(found: KernelObject) -> bool:
     return isinstance(found, Route) and found.protocol == RTPROT_BOOT
 
 
-def _conflicts(desired: KernelState, observed: KernelState, judge: Judge) -> tuple[Conflict, ...]:
+def _conflicts(pairs: Sequence[Pair], judge: Judge) -> tuple[Conflict, ...]:
     """The wanted keys that a foreign object holds with another value."""
-    pairs = ((wanted, observed.get(wanted.key)) for wanted in desired)
     return tuple(
         Conflict(wanted, holder)
         for wanted, holder in pairs
-        if holder is not None
-        and judge(holder) in {Standing.FOREIGN, Standing.UNCLAIMED, Standing.KERNEL}
-        and gap(wanted, holder) is not Gap.NONE
+        if holder is not None and gap(wanted, holder) is not Gap.NONE and not _is_own(judge(holder))
     )
 
 
@@ -118,6 +119,8 @@ class _Disturbed:
 
     def takes(self, obj: KernelObject) -> bool:
         """Is ``obj`` gone once the plan has touched what it lives on?"""
+        if not (self.rebuilt or self.flushed or self.bare or self.replaced):
+            return False
         if isinstance(obj, Link):
             return obj.name in self.rebuilt
         if isinstance(obj, NftElement):
@@ -132,13 +135,15 @@ class _Disturbed:
                 return False
 
 
-def _disturbed(wanted: Sequence[KernelObject], observed: KernelState) -> _Disturbed:
+def _disturbed(pairs: Sequence[Pair], observed: KernelState) -> _Disturbed:
     rebuilt: set[str] = set()
     flushed: set[str] = set()
     replaced: set[ObjectKey] = set()
     tables: set[NftTableKey] = set()
-    for obj in wanted:
-        match obj, observed.get(obj.key):
+    for obj, there in pairs:
+        match obj, there:
+            case ((Route() | Neighbor() | FdbEntry()), _):
+                pass  # nothing lives on these
             case Link(), Link() as found if gap(obj, found) is Gap.REBUILD:
                 rebuilt.add(obj.name)
             case Link(), Link(mac=mac) if obj.mac not in {None, mac}:
@@ -160,17 +165,21 @@ def _without_address(observed: KernelState, replaced: AbstractSet[ObjectKey]) ->
     return frozenset(address.device for address in addresses) - kept
 
 
-def _strangers(observed: KernelState, desired: KernelState, judge: Judge) -> tuple[KernelObject, ...]:
-    """Foreign objects on a link that we want and that is ours; and, wherever it is, what looks like flannel's."""
-    own = {link.name for link in desired.each(Link) if (found := observed.link(link.name)) and _is_own(judge(found))}
-    unwanted = [obj for obj in observed if obj.key not in desired]
-    foreign = (obj for obj in unwanted if object_device(obj) in own and judge(obj) is Standing.FOREIGN)
+def _own_links(desired: KernelState, observed: KernelState, judge: Judge) -> set[str]:
+    """The links that we want and that are ours."""
+    wanted = (link.name for link in desired.each(Link))
+    return {name for name in wanted if (found := observed.link(name)) and _is_own(judge(found))}
+
+
+def _strangers(unwanted: Sequence[KernelObject], own_links: AbstractSet[str], judge: Judge) -> tuple[KernelObject, ...]:
+    """Foreign objects on a link of ours; and, wherever it is, what looks like flannel's."""
+    foreign = (obj for obj in unwanted if object_device(obj) in own_links and judge(obj) is Standing.FOREIGN)
     unclaimed = (obj for obj in unwanted if _bears_no_mark(obj) and judge(obj) is Standing.UNCLAIMED)
     return (*foreign, *unclaimed)
 
 
 def _is_own(standing: Standing) -> bool:
-    return standing in {Standing.OURS, Standing.KEPT}
+    return standing is Standing.OURS or standing is Standing.KEPT
 
 
 def rank(step: Step, desired: KernelState) -> tuple[int, int]:
