@@ -6,7 +6,7 @@ plans (agent, CNI attachment, lab) hands ``diff`` one function ``object → Stan
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -85,14 +85,15 @@ class NodeOwnership:
             case NftTable() | ChainAccept() | IptablesRules() | NftElement():
                 return Standing.OURS  # only ours and flannel's are ever asked for
 
-    def recognised_macs(self, observed: Iterable[KernelObject]) -> frozenset[MacAddress]:
-        """VTEP MACs that neighbours of ours name: how the FDB entry of a peer that left meanwhile is known as ours."""
-        return frozenset(
+    def recognising(self, observed: Iterable[KernelObject]) -> "NodeOwnership":
+        """This judge, who knows the FDB entry of a peer that left meanwhile by a neighbour of ours with its MAC."""
+        fresh = frozenset(
             obj.mac
             for obj in observed
             if isinstance(obj, Neighbor) and obj.mac is not None and obj.mac not in self.macs
             if self._neighbor(obj) is Standing.OURS
         )
+        return replace(self, macs=self.macs | fresh) if fresh else self
 
     def _link(self, link: Link) -> Standing:
         kind = self.tunnels.get(link.name)

@@ -93,7 +93,7 @@ def test_the_text_from_scratch_makes_the_state_that_apply_makes(wanted: Intent) 
 
 
 ROUTE, NEIGHBOR, ENTRY = (
-    next(obj for obj in SINGLE.desired.state.each(kind) if obj.key in SINGLE.desired.by_peer[lease(2).key])
+    next(obj for obj in SINGLE.desired.state.each(kind) if obj.key in SINGLE.desired.keys_of(lease(2).key))
     for kind in (Route, Neighbor, FdbEntry)
 )
 (TABLE,) = SINGLE.desired.state.each(NftTable)

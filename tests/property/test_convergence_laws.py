@@ -78,7 +78,7 @@ def run_pass(kernel: FakeKernel, wanted: Intent) -> Plan:
 def planned(kernel: FakeKernel, wanted: Intent) -> Plan:
     state, observed = wanted.desired.state, look(kernel, wanted)
     judge = node_ownership(DUAL, wanted.seen_macs)
-    judge = replace(judge, macs=judge.macs | judge.recognised_macs(observed))
+    judge = judge.recognising(observed)
     return diff(state, observed, judge, Scope.all(state.objects))
 
 

@@ -6,7 +6,7 @@ The list is short and in memory: what has to outlive the agent is in its log.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, TypeVar
 
@@ -92,10 +92,16 @@ def news_of_pass(before: PassReport, after: PassReport, done: Pass) -> tuple[New
     failed = [line for outcome in after.failures if (line := str(outcome.error)) not in known]
     return (
         *_listed("repaired", done.repairs, lambda outcome: format_step_briefly(outcome.step), done.took_ns),
-        *_listed("conflict", [*set(after.conflicts) - set(before.conflicts)], _conflict),
-        *_listed("foreign", [*set(after.strangers) - set(before.strangers)], _stranger),
+        *_listed("conflict", _new(after.conflicts, before.conflicts), _conflict),
+        *_listed("foreign", _new(after.strangers, before.strangers), _stranger),
         *_listed("failed", failed, str),
     )
+
+
+def _new(after: Sequence[T], before: Iterable[T]) -> list[T]:
+    """What was not there before, in its order."""
+    known = set(before)
+    return [item for item in after if item not in known]
 
 
 def news_of_intent(before: Intent, after: Intent) -> tuple[News, ...]:

@@ -324,7 +324,7 @@ class Reconciler:
             return False
         if host.underlay != before.underlay:
             log.info("underlay: %s", host.underlay)
-        for chain in set(host.dropping_chains) - set(before.dropping_chains):
+        for chain in (chain for chain in host.dropping_chains if chain not in before.dropping_chains):
             how = f"by its rule {chain.by_rule}" if chain.by_rule else "by policy"
             log.warning("forward chain %s %s %s drops %s", chain.family, chain.table, chain.chain, how)
         self._adopt(self._intent.after_host(host))
@@ -343,7 +343,7 @@ class Reconciler:
         wanted = self._intent.desired
         underlay = wanted.inputs.host.underlay.device
         judge = node_ownership(wanted.inputs.config, self._intent.seen_macs, underlay, wanted.state.objects)
-        return replace(judge, macs=judge.macs | judge.recognised_macs(observed))
+        return judge.recognising(observed)
 
     def _relevant(self, scope: Scope) -> Scope:
         wanted = self._intent.desired.state

@@ -112,7 +112,9 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
 
     def after_pass(intent: Intent) -> None:
         node.after_pass(intent)
-        rim.settle()
+        report = reconciler.report
+        if report.last_pass_at_ns == report.last_audit_at_ns:  # it made many objects; after others it would cost more
+            rim.settle()
 
     reconciler.on_pass = after_pass
     if patience.away is not None:

@@ -144,11 +144,11 @@ def peers_json(status: NodeStatus, most: int | None = None) -> JsonObject:
     broken, held = failed | conflicts, status.intent.book.held
 
     def state(key: LeaseKey) -> str:
-        wrong = broken and not broken.isdisjoint(wanted.by_peer.get(key, frozenset()))
+        wrong = broken and not broken.isdisjoint(wanted.keys_of(key))
         return "broken" if wrong else "held" if key in held else "ok"
 
     def shown(key: LeaseKey, lease: Lease) -> JsonObject:
-        keys = wanted.by_peer.get(key, frozenset())
+        keys = wanted.keys_of(key)
         objects = [obj for obj_key in keys if (obj := wanted.state.get(obj_key)) is not None]
         return {**builtins(lease), "state": state(key), "objects": sorted(format_object(obj) for obj in objects)}
 

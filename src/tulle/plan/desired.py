@@ -14,7 +14,7 @@ from typing import Final, assert_never
 from tulle.model.lease import Lease, LeaseKey
 from tulle.model.network import DroppingChain, Host, HostGw, IPAddress, MacAddress, NetworkConfig, SubnetPool, Vxlan
 from tulle.model.objects import ChainAccept, KernelObject, LinkKind, ObjectKey, Sysctl, VxlanKind
-from tulle.model.state import KernelState, Scope, copied
+from tulle.model.state import KernelState, Scope
 from tulle.ownership import NodeOwnership
 from tulle.plan import hostgw, vxlan
 from tulle.plan.firewall import NodeFirewall, choose_engine, firewall_objects
@@ -47,28 +47,28 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
-    """The wanted state, and which of its keys each peer accounts for."""
+    """The wanted state, and what it follows from."""
 
     inputs: Inputs
     state: KernelState
-    by_peer: Mapping[LeaseKey, frozenset[ObjectKey]]
+
+    def keys_of(self, key: LeaseKey) -> frozenset[ObjectKey]:
+        """What one peer accounts for; nothing when ``key`` is no peer's."""
+        lease = self.inputs.peers.get(key)
+        return frozenset(obj.key for obj in peer_objects(self.inputs, lease)) if lease is not None else frozenset()
 
     def with_peers(self, peers: Mapping[LeaseKey, Lease], changed: AbstractSet[LeaseKey]) -> tuple["Desired", Scope]:
         """The desired state once ``peers`` are the peers, given that only ``changed`` differ, and the dirty keys."""
         inputs = replace(self.inputs, peers=peers)
-        by_peer = copied(self.by_peer)
         gone: set[ObjectKey] = set()
         made: dict[ObjectKey, KernelObject] = {}
-        for key in changed:
-            gone |= by_peer.pop(key, frozenset[ObjectKey]())
+        for key in sorted(changed):
+            gone |= self.keys_of(key)
             if key in peers:
-                objects = {obj.key: obj for obj in peer_objects(inputs, peers[key])}
-                by_peer[key] = frozenset(objects)
-                made |= objects
+                made |= {obj.key: obj for obj in peer_objects(inputs, peers[key])}
         # What is new comes last: it may take over a key, as a VTEP's MAC that moves to another lease.
         state = self.state.changed(gone, made.values())
-        dirty = Scope.of(gone | made.keys())
-        return Desired(inputs=inputs, state=state, by_peer=MappingProxyType(by_peer)), dirty
+        return Desired(inputs=inputs, state=state), Scope.of(gone | made.keys())
 
     def with_chains(self, chains: tuple[DroppingChain, ...]) -> tuple["Desired", Scope]:
         """The desired state once foreign forward chains drop otherwise, and the dirty keys: peers are not concerned."""
@@ -76,19 +76,15 @@ class Desired:
         before = {obj.key for obj in node_objects(self.inputs)}
         now = {obj.key: obj for obj in node_objects(inputs)}
         state = self.state.changed(before - now.keys(), now.values())
-        return Desired(inputs=inputs, state=state, by_peer=self.by_peer), Scope.of(before | now.keys())
+        return Desired(inputs=inputs, state=state), Scope.of(before | now.keys())
 
 
 def desired(inputs: Inputs) -> Desired:
     """The whole desired state.  Linear in the number of peers."""
     objects = {obj.key: obj for obj in node_objects(inputs)}
-    by_peer: dict[LeaseKey, frozenset[ObjectKey]] = {}
-    for key, lease in inputs.peers.items():
-        made = peer_objects(inputs, lease)
-        by_peer[key] = frozenset(obj.key for obj in made)
-        objects.update({obj.key: obj for obj in made})
-    state = KernelState(MappingProxyType(objects))
-    return Desired(inputs=inputs, state=state, by_peer=MappingProxyType(by_peer))
+    for lease in inputs.peers.values():
+        objects.update({obj.key: obj for obj in peer_objects(inputs, lease)})
+    return Desired(inputs=inputs, state=KernelState(MappingProxyType(objects)))
 
 
 def node_objects(inputs: Inputs) -> tuple[KernelObject, ...]:

@@ -68,7 +68,12 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
     for obj in unwanted:
         if judge(obj) is Standing.OURS and object_device(obj) not in strange and not disturbed.takes(obj):
             steps.append(Delete(obj))
-    return Plan(in_order(steps, desired), conflicts, _strangers(unwanted, _own_links(desired, observed, judge), judge))
+    strangers = _strangers(unwanted, _own_links(desired, observed, judge), judge)
+    if scope is not None and not scope.everything:  # a set of few keys, without an order
+        steps.sort(key=lambda step: repr(step.key))
+        conflicts = tuple(sorted(conflicts, key=lambda conflict: repr(conflict.key)))
+        strangers = tuple(sorted(strangers, key=lambda stranger: repr(stranger.key)))
+    return Plan(in_order(steps, desired), conflicts, strangers)
 
 
 def in_order(steps: Iterable[Step], desired: KernelState) -> tuple[Step, ...]:

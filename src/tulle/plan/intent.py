@@ -82,7 +82,7 @@ class Intent:
         self, book: LeaseBook, changed: frozenset[LeaseKey], first: bool, size: int
     ) -> Iterator[tuple["Intent", Scope]]:
         intent, dirty = self, Scope()
-        keys = iter(changed)
+        keys = iter(sorted(changed))
         while page := frozenset(islice(keys, size)):
             intent, scope = intent._with_book(book, page)
             dirty = dirty if first else dirty | scope

@@ -6,7 +6,7 @@ may be deleted is what the agent's own judge calls ours.
 
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from tulle.lab.topology import LabNode, LabSettings
@@ -95,7 +95,7 @@ def _wanted(node: LabNode, own: Lease, shared: Shared) -> Iterator[tuple[ObjectK
 def _judge(state: KernelState, shared: Shared) -> Judge:
     macs = (mac for lease in shared.leases for mac in (lease.vtep_mac, lease.vtep_mac6) if mac is not None)
     judge = node_ownership(shared.config, macs)
-    return replace(judge, macs=judge.macs | judge.recognised_macs(state))
+    return judge.recognising(state)
 
 
 def _asked_for(wanted: Entry, found: KernelObject | None, peer: str, judge: Judge) -> Row:

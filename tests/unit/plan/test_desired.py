@@ -70,9 +70,11 @@ def test_a_node_has_a_device_an_address_and_forwarding_for_each_family(
 
 def test_every_peer_accounts_for_its_own_entries() -> None:
     found = desired(inputs(lease(2), lease(3)))
-    assert {key: len(keys) for key, keys in found.by_peer.items()} == {lease(2).key: 3, lease(3).key: 3}
+    of_each = [found.keys_of(lease(number).key) for number in (2, 3)]
+    assert [len(keys) for keys in of_each] == [3, 3]
+    assert not found.keys_of(lease(4).key), "no peer"
     own = {obj.key for obj in node_objects(found.inputs)}
-    peers = frozenset[ObjectKey]().union(*found.by_peer.values())
+    peers = frozenset[ObjectKey]().union(*of_each)
     assert own.isdisjoint(peers)
     assert own | peers == found.state.objects.keys()
 

@@ -129,5 +129,5 @@ def test_leases_are_admitted_by_the_same_rules_without_a_vtep(other: Lease, rule
 
 def test_the_whole_desired_state_of_a_plain_network() -> None:
     wanted = desired(replace(inputs(), peers={PEER.key: PEER}))
-    assert wanted.by_peer[PEER.key] == {ROUTE.key}
+    assert wanted.keys_of(PEER.key) == {ROUTE.key}
     assert wanted.state.get(ROUTE.key) == ROUTE
