@@ -113,6 +113,14 @@ class Node:
             command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=_environment()
         )
 
+    def leave(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        """``tulle leave`` as an operator types it on the node."""
+        words = [sys.executable, "-m", "tulle", "leave", "--root", str(self.root), "--store", self.store_url, *flags]
+        command = [*enter(self.net.full(self.name)), *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False, env=_environment()
+        )
+
     def converge(self, peers: int) -> None:
         """Wait until the agent answers and is converged with ``peers`` peers."""
         until(lambda: self._answers(peers), f"{self.name} with {peers} peers", lambda: self.log)

@@ -1,26 +1,16 @@
 """``tulle leave``: a node given back with the rules that flannel's daemon looks for, or clean."""
 
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.kit.agents import Cluster, Node, cluster, until
 from tests.kit.damage import picture
-from tests.kit.enter import enter
 from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.stream import stream
 
 pytestmark = pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT))
-
-
-def leave(node: Node, *flags: str) -> subprocess.CompletedProcess[str]:
-    """As an operator types it on the node."""
-    words = [sys.executable, "-m", "tulle", "leave", "--root", str(node.root), "--store", node.store_url, *flags]
-    return subprocess.run(
-        [*enter(node.net.full(node.name)), *words], capture_output=True, text=True, timeout=30, check=False
-    )
 
 
 def gone(site: Cluster, way: str) -> bool:
@@ -38,7 +28,7 @@ def test_handed_back_the_data_path_stays_and_flannels_rules_stand(tmp_path: Path
     with cluster(tmp_path, pods=True, config={"EnableNFTables": nftables}) as site:
         site.start("--ip-masq")
         node = site.node(1)
-        refused = leave(node)
+        refused = node.leave()
         assert refused.returncode == 2
         assert "agent: is running" in refused.stderr
         with stream(site.net.path("pod1"), site.net.path("pod2"), "10.244.2.2") as flow:
@@ -49,9 +39,9 @@ def test_handed_back_the_data_path_stays_and_flannels_rules_stand(tmp_path: Path
                 node.sh("bridge", "fdb"),
                 node.sh("ip", "neigh", "show", "nud", "permanent"),
             )
-            planned = leave(node, "--dry-run")
+            planned = node.leave("--dry-run")
             assert planned.returncode == 1
-            done = leave(node)
+            done = node.leave()
             assert (done.returncode, done.stderr) == (0, "")
             after = node.sh("ip", "route"), node.sh("bridge", "fdb"), node.sh("ip", "neigh", "show", "nud", "permanent")
             assert after == before
@@ -62,7 +52,7 @@ def test_handed_back_the_data_path_stays_and_flannels_rules_stand(tmp_path: Path
                 assert name in planned.stdout
             count = len(flow.received)
             until(lambda: len(flow.received) > count + 20, "the stream goes on")
-        assert leave(node, "--dry-run").returncode == 0, "a second time there is nothing to do"
+        assert node.leave("--dry-run").returncode == 0, "a second time there is nothing to do"
 
 
 def test_a_cleaned_node_holds_nothing_of_tulle_and_its_lease_is_free(tmp_path: Path) -> None:
@@ -72,14 +62,60 @@ def test_a_cleaned_node_holds_nothing_of_tulle_and_its_lease_is_free(tmp_path: P
         before = held(node)
         site.start("--ip-masq")
         node.stop()
-        attached = leave(node, "--clean")
+        attached = node.leave("--clean")
         assert attached.returncode == 2
         assert "vethpod" in attached.stderr
         assert "flannel.1" in picture(node), "refused before anything is taken away"
-        planned = leave(node, "--clean", "--force", "--dry-run")
+        planned = node.leave("--clean", "--force", "--dry-run")
         assert "ip link delete flannel.1" in planned.stdout
-        assert leave(node, "--clean", "--force").returncode == 0
+        assert node.leave("--clean", "--force").returncode == 0
         assert held(node) == before
         assert not (node.root / "run/flannel/subnet.env").exists()
         until(lambda: gone(site, "10.244.1.0/24"), "its peer sees it go")
-        assert leave(node, "--clean", "--force").returncode == 0
+        assert node.leave("--clean", "--force").returncode == 0
+
+
+@pytest.mark.parametrize("before", ["0", "1"])
+def test_a_switch_that_tulle_turned_is_turned_back_and_no_other(tmp_path: Path, before: str) -> None:
+    with cluster(tmp_path, nodes=1) as site:
+        node = site.node(1)
+        node.net.sysctl(node.name, "net/ipv4/ip_forward", before)
+        site.start()
+        assert forwarding(node) == "1"
+        node.stop()
+        node.start()
+        node.converge(0)
+        node.stop()
+        planned = node.leave("--clean", "--dry-run").stdout
+        assert ("echo 0 > /proc/sys/net/ipv4/ip_forward" in planned) is (before == "0")
+        assert node.leave("--clean").returncode == 0
+        assert forwarding(node) == before
+
+
+def test_handed_back_a_node_still_forwards_since_flannels_pods_need_it(tmp_path: Path) -> None:
+    with cluster(tmp_path, nodes=1) as site:
+        node = site.node(1)
+        node.net.sysctl(node.name, "net/ipv4/ip_forward", "0")
+        site.start()
+        node.stop()
+        assert node.leave().returncode == 0
+        assert forwarding(node) == "1"
+        assert node.leave("--clean").returncode == 0
+        assert forwarding(node) == "0"
+
+
+def forwarding(node: Node) -> str:
+    return node.sh("cat", "/proc/sys/net/ipv4/ip_forward").strip()
+
+
+def test_an_agent_that_does_not_answer_is_running_all_the_same(tmp_path: Path) -> None:
+    with cluster(tmp_path, nodes=1) as site:
+        site.start()
+        node = site.node(1)
+        assert node.process is not None
+        before = held(node)
+        node.process.send_signal(signal.SIGSTOP)
+        refused = node.leave("--clean")
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("tulle: agent: is running")
+        assert held(node) == before

@@ -145,3 +145,22 @@ def test_after_a_reboot_a_node_has_the_mac_that_its_peers_know(tmp_path: Path) -
         after = mac(node), site.node(2).sh("ip", "neigh", "show", "dev", "flannel.1", "nud", "permanent")
         assert after == before
         assert site.node(2).status()["steps"] == steps
+
+
+def test_a_node_leaves_also_while_its_store_is_away_and_says_that_its_lease_stays(tmp_path: Path) -> None:
+    with remembering(tmp_path) as site:
+        node = site.node(1)
+        node.stop()
+        site.server.kill()
+        done = node.leave("--clean", "--force")
+        assert done.returncode == 0, done
+        assert done.stdout.startswith("the lease stays until it expires"), done
+        assert "flannel.1" not in node.sh("ip", "link")
+        assert "tulle" not in node.sh("nft", "list", "ruleset")
+        again = node.leave("--clean", "--force")
+        assert again.returncode == 2
+        assert "remembers nothing" in again.stderr, "what it knew went with the rest"
+        site.server.start()
+        assert site.server.keys("subnets/10.244.1.0-24")
+        assert node.leave("--clean", "--force").returncode == 0
+        assert site.server.keys("subnets/10.244.1.0-24") == []

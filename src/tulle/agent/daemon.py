@@ -20,7 +20,7 @@ from tulle.cni.server import CniServer
 from tulle.cni.service import serving
 from tulle.errors import StoreUnavailable
 from tulle.kernel.linux import LinuxKernel
-from tulle.kernel.system import SystemClock, SystemFiles, SystemRandom, check_privileges, keep_collector_short
+from tulle.kernel.system import SystemClock, SystemFiles, SystemRandom, boot_id, check_privileges, keep_collector_short
 from tulle.kernel.turn import Precedence
 from tulle.model.state import Scope
 from tulle.store.open import open_store
@@ -51,6 +51,7 @@ async def run_agent(options: AgentOptions) -> None:
             random=SystemRandom(),
             files=SystemFiles(),
             precedence=precedence,
+            boot_id=boot_id(),
             kernel_changed=cni.kernel_changed,
             address_uses=cni.address_uses,
         )

@@ -81,6 +81,7 @@ class Reconciler:
         self.history = History(clock)
         self._busy_since_ns: int | None = None
         self._rules_due_ns = 0
+        self.on_plan: Callable[[Plan], None] = lambda _: None  # before it is carried out
         self.on_pass: Callable[[Intent], None] = lambda _: None
 
     @property
@@ -255,6 +256,7 @@ class Reconciler:
                 self._intended |= intended
                 return False  # all is dirty now: the next pass plans for the host as it is
             plan = await self._plan(wanted, observed, scope)
+            self.on_plan(plan)
             outcomes = await self._kernel.apply(plan) if plan else ()
         except BaseException:
             self._intended |= intended

@@ -15,6 +15,7 @@ from tulle.agent.desk import Desk
 from tulle.agent.host import observe_host
 from tulle.agent.identity import Identity, node_identity
 from tulle.agent.keeper import LeaseKeeper, Offer
+from tulle.agent.ledger import Bookkeeper
 from tulle.agent.memory import FILE, Aside, Memory, Past, grant_of, recollect
 from tulle.agent.node import Node
 from tulle.agent.options import AgentOptions
@@ -61,6 +62,8 @@ class Rim:
     """Called after each pass: the moment for what nobody should have to wait for."""
     kernel_changed: Callable[[Scope], None] = lambda _: None
     """Who else wants to know what others change in the kernel."""
+    boot_id: str = ""
+    """Which boot of the machine this is."""
     aside: Aside = asyncio.to_thread
     """Where the disk is waited for."""
     address_uses: Callable[[], tuple[AddressUse, ...]] = tuple
@@ -116,6 +119,7 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
         if report.last_pass_at_ns == report.last_audit_at_ns:  # it made many objects; after others it would cost more
             rim.settle()
 
+    reconciler.on_plan = Bookkeeper(files, options.paths.state, rim.boot_id).before
     reconciler.on_pass = after_pass
     if patience.away is not None:
         node.store_answers(False, patience.away)

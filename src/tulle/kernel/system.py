@@ -11,10 +11,16 @@ from typing import Final
 
 from tulle.errors import ConfigError
 
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 CAP_NET_ADMIN: Final = 12
 """Source: include/uapi/linux/capability.h."""
 NS_GET_USERNS: Final = 0xB701
 """Source: ioctl_ns(2)."""
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot."""
+    return BOOT_ID.read_text().strip()
 
 
 class SystemClock:

@@ -4,12 +4,22 @@ Handed back, the data path stays as it is, and flannel's own rules stand before 
 everything goes that is tulle's, the tunnels with all that lives on them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from tulle.model.change import Delete, Plan, subject_of
+from tulle.model.change import Change, Delete, Plan, subject_of
 from tulle.model.network import IPNetwork
-from tulle.model.objects import Address, FilterObject, IptablesRules, KernelObject, Link, NftTable, VethKind
+from tulle.model.objects import (
+    Address,
+    FilterObject,
+    IptablesRules,
+    KernelObject,
+    Link,
+    NftTable,
+    Sysctl,
+    SysctlKey,
+    VethKind,
+)
 from tulle.model.state import KernelState, Scope, object_device
 from tulle.ownership import NodeOwnership, Standing
 from tulle.plan.diff import diff
@@ -33,8 +43,11 @@ def hand_back(observed: KernelState, firewall: NodeFirewall, engine: str, judge:
     return diff(wanted, observed, judge, Scope.of(FILTER_KEYS))
 
 
-def clean(observed: KernelState, judge: NodeOwnership) -> Plan:
-    """Everything of ours goes; what lives on a tunnel goes with it, and is not named."""
+def clean(observed: KernelState, judge: NodeOwnership, turned: Mapping[str, tuple[str, str]] | None = None) -> Plan:
+    """Everything of ours goes; what lives on a tunnel goes with it, and is not named.
+
+    ``turned``: by path, what a switch was and what tulle set; one that stands as tulle set it is turned back last.
+    """
 
     def ours(obj: KernelObject) -> Standing:
         standing = judge(obj)
@@ -42,7 +55,17 @@ def clean(observed: KernelState, judge: NodeOwnership) -> Plan:
 
     plan = diff(KernelState.of(), observed, ours)
     links = {step.obj.name for step in plan.steps if isinstance(step, Delete) and isinstance(step.obj, Link)}
-    return Plan(tuple(step for step in plan.steps if object_device(subject_of(step)) not in links))
+    steps = tuple(step for step in plan.steps if object_device(subject_of(step)) not in links)
+    return Plan((*steps, *turned_back(observed, {} if turned is None else turned)))
+
+
+def turned_back(observed: KernelState, turned: Mapping[str, tuple[str, str]]) -> tuple[Change, ...]:
+    """The switches that still stand as tulle set them, as they were before."""
+    return tuple(
+        Change(Sysctl(path, was_set), Sysctl(path, found))
+        for path, (found, was_set) in turned.items()
+        if observed.get(SysctlKey(path)) == Sysctl(path, was_set)
+    )
 
 
 def attached_pods(observed: KernelState, subnets: tuple[IPNetwork, ...]) -> tuple[str, ...]:
