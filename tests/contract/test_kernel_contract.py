@@ -52,6 +52,7 @@ NEIGHBOR6 = Neighbor(device="flannel.1", ip=GATEWAY6, mac=MAC)
 FDB_ENTRY = FdbEntry(device="flannel.1", mac=MAC, dst=PEER)
 ON_TUNNEL: tuple[KernelObject, ...] = (ADDRESS, ADDRESS6, NEIGHBOR, NEIGHBOR6, FDB_ENTRY, ROUTE, ROUTE6)
 BRIDGE = Link(name="cbr0", kind=BridgeKind(), mtu=1450, mac=MacAddress("02:00:0a:f4:01:01"))
+DEAF = replace(BRIDGE, kind=BridgeKind(linklocal_learning=False))
 PAIR = Link(
     name="vethA", kind=VethKind(peer="vethB", peer_mtu=1450), mtu=1450, alias="tulle:pod a", hairpin=True, master="cbr0"
 )
@@ -102,6 +103,7 @@ def created(*objects: KernelObject) -> tuple[Create, ...]:
         pytest.param((), replace(VTEP, up=False), id="a device that stays down"),
         pytest.param((), replace(VTEP, alias="tulle:x"), id="an alias"),
         pytest.param((), BRIDGE, id="a bridge"),
+        pytest.param((), DEAF, id="a bridge that learns nothing from LLDP"),
         pytest.param((BRIDGE,), PAIR, id="a pair of which one end is a bridge's port that reflects"),
         pytest.param((VTEP,), ADDRESS, id="an address"),
         pytest.param((VTEP,), ADDRESS6, id="an IPv6 address"),
@@ -190,6 +192,13 @@ def test_a_pair_joins_and_leaves_a_bridge(world: World) -> None:
     assert satisfied(world, PAIR)
     world.do(Change(PAIR, replace(PAIR, master="", hairpin=None)))
     assert satisfied(world, replace(PAIR, master="", hairpin=None))
+
+
+def test_a_bridge_stops_learning_from_lldp_and_another_change_leaves_that(world: World) -> None:
+    world.do(Create(BRIDGE), Change(BRIDGE, DEAF))
+    assert satisfied(world, DEAF)
+    world.do(Change(DEAF, replace(BRIDGE, mtu=1400)))
+    assert satisfied(world, replace(DEAF, mtu=1400))
 
 
 def test_a_change_needs_no_predecessor_for_entries(world: World) -> None:

@@ -138,6 +138,7 @@ BAD: dict[str, Bad] = {
     "a DHCP server's answer": lambda me, _, __: ethernet(me.mac, IP4, udp(me.address, 67, 68)),
     "a DHCPv6 server's answer": lambda me, _, __: ethernet(me.mac, IP6, udp("fe80::1", 547, 546)),
     "neither IP nor ARP": lambda me, _, __: ethernet(me.mac, 0x88B5, b"experiment"),
+    "another pod's MAC in LLDP": lambda _, other, __: ethernet(other.mac, 0x88CC, bytes(46), dst="01:80:c2:00:00:0e"),
     "a spanning tree's message": lambda _, other, __: ethernet(other.mac, 38, bytes(38), dst="01:80:c2:00:00:00"),
 }
 GOOD: dict[str, Callable[[Pod], bytes]] = {
@@ -201,7 +202,11 @@ def test_f62_what_a_pod_forges_does_not_leave_it_and_what_is_its_own_does(node: 
     assert arrived(me.name, other.name, good, last(me)) == good
 
 
-def test_the_bridge_learns_nothing_from_what_is_dropped(node: PluginNode) -> None:
+@pytest.mark.parametrize("bridge", ["made", "found"])
+def test_the_bridge_learns_nothing_from_what_is_dropped(node: PluginNode, bridge: str) -> None:
+    """Neither from LLDP, which passes by every hook."""
+    if bridge == "found":
+        node.ip("link add cbr0 type bridge")
     me, other = new_pod(node), new_pod(node)
     bad = [make(me, other, "02:00:00:00:00:01") for make in BAD.values()]
     arrived(other.name, me.name, [], last(other))

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface
 
-from tulle.cni.attach import Attachment, PodNetwork, attachment, host_device, pod_mac
+from tulle.cni.attach import Attachment, PodNetwork, attachment, host_device, pod_mac, without_linklocal_learning
 from tulle.cni.collect import reclaim
 from tulle.cni.delete import release, take_away
 from tulle.cni.ipam import Interfaces
@@ -45,6 +45,8 @@ async def _attach(site: Site, call: Invocation, network: PodNetwork, pod: Kernel
     async with site.planning:
         await reclaim(site, call.conf.name)
         look = await site.look(call, network)
+        if call.conf.guard and look.bridge is not None:
+            look = replace(look, bridge=without_linklocal_learning(look.bridge))
         if look.device is not None:
             raise CniError(ALREADY_ATTACHED, f"{call.container_id} {call.ifname}", "is attached already")
         if obtained is None:

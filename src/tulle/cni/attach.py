@@ -178,6 +178,11 @@ def adopted(bridge: Link) -> Link:
     return Link(name=bridge.name, kind=BridgeKind(), mtu=bridge.mtu, mac=bridge.mac)
 
 
+def without_linklocal_learning(bridge: Link) -> Link:
+    """The bridge of a guarded pod: it would learn another's MAC from a frame of LLDP before any rule sees that."""
+    return replace(bridge, kind=BridgeKind(linklocal_learning=False))
+
+
 def judge(obj: KernelObject) -> Standing:
     """In the few keys of one attachment: what is of another kind is somebody else's, the rest is set right."""
     match obj:

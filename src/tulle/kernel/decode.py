@@ -133,7 +133,7 @@ def _kind(message: LinkMessage, names: Names) -> LinkKind:
                 gbp=info.gbp,
             )
         case "bridge":
-            return BridgeKind()
+            return BridgeKind(linklocal_learning=message.linklocal_learning)
         case "veth":
             return VethKind()
         case kind:

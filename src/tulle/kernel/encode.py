@@ -56,8 +56,8 @@ def new_link(link: Link, indexes: Indexes, peer_netns_fd: int | None = None) -> 
     match link.kind:
         case VxlanKind() as kind:
             return links.new_vxlan(link.name, _vxlan(kind, indexes, link), settings)
-        case BridgeKind():
-            return links.new_bridge(link.name, settings)
+        case BridgeKind() as kind:
+            return links.new_bridge(link.name, settings, linklocal_learning=kind.linklocal_learning)
         case VethKind(peer=str(peer)) as kind:
             peer_settings = links.LinkSettings(mtu=kind.peer_mtu, mac=kind.peer_mac)
             return links.new_veth(
@@ -81,6 +81,8 @@ def set_link(before: Link, after: Link, indexes: Indexes) -> tuple[Request, ...]
     if isinstance(after.kind, VxlanKind) and after.kind != before.kind:
         index = _index(after.name, indexes, after)
         found.append(links.set_vxlan(index, _vxlan(after.kind, indexes, after), after))
+    if isinstance(after.kind, BridgeKind) and after.kind != before.kind and not after.kind.linklocal_learning:
+        found.append(links.stop_linklocal_learning(_index(after.name, indexes, after), after))
     wanted = links.LinkSettings(
         mtu=after.mtu if after.mtu != before.mtu else None,
         mac=after.mac if after.mac != before.mac else None,

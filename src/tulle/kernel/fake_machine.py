@@ -196,7 +196,8 @@ class Machine:
             self._bridge(after.master, step)
         fields = ("mtu", "mac", "up", "master", "alias", "hairpin", "promiscuous")
         given = {name: value for name in fields if (value := getattr(after, name)) is not None}
-        kind = after.kind if isinstance(after.kind, VxlanKind) else before.kind
+        is_settable = isinstance(after.kind, VxlanKind) or after.kind == BridgeKind(linklocal_learning=False)
+        kind = after.kind if is_settable else before.kind
         self._put(replace(before, kind=kind, **given))
         if after.mac not in {None, before.mac}:
             self._remove(obj for obj in self._on(after.name) if isinstance(obj, Neighbor))

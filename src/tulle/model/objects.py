@@ -46,7 +46,12 @@ class VxlanKind:
 
 @dataclass(frozen=True, slots=True)
 class BridgeKind:
-    """A bridge."""
+    """A bridge.
+
+    ``linklocal_learning``: it learns from the frames of LLDP and its like, which no rule sees; wanted True leaves it.
+    """
+
+    linklocal_learning: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from enum import Enum
 
 from tulle.model.objects import (
     Address,
+    BridgeKind,
     ChainAccept,
     FdbEntry,
     FilterObject,
@@ -99,6 +100,9 @@ def _kind_gap(desired: LinkKind, observed: LinkKind) -> Gap:
                 return Gap.NONE
             fixed = (desired.vni, desired.port, desired.gbp) == (observed.vni, observed.port, observed.gbp)
             return Gap.SETTABLE if fixed else Gap.REBUILD
+        case BridgeKind(), BridgeKind():
+            is_as_wanted = desired.linklocal_learning or not observed.linklocal_learning
+            return Gap.NONE if is_as_wanted else Gap.SETTABLE
         case VethKind(), VethKind():
             return Gap.NONE  # an observed pair does not say how it was made
         case _:

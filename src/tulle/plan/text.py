@@ -131,7 +131,8 @@ def _link_changes(before: Link, after: Link) -> tuple[str, ...]:
     if after.up is not None and after.up != before.up:
         words.append("up" if after.up else "down")
     lines = [shell_words("ip", "link", "set", "dev", after.name, *words)] if words else []
-    if after.kind != before.kind and isinstance(after.kind, VxlanKind):
+    is_set_apart = isinstance(after.kind, VxlanKind) or after.kind == BridgeKind(linklocal_learning=False)
+    if after.kind != before.kind and is_set_apart:
         lines.append(shell_words("ip", "link", "set", "dev", after.name, *_kind(after.kind)))
     if after.hairpin is not None and after.hairpin != before.hairpin:
         lines.append(_bridge_port(after))
@@ -187,7 +188,7 @@ def _kind(kind: LinkKind) -> tuple[str, ...]:
                 *(("gbp",) if kind.gbp else ()),
             )
         case BridgeKind():
-            return ("type", "bridge")
+            return ("type", "bridge", *(() if kind.linklocal_learning else ("no_linklocal_learn", "1")))
         case VethKind():
             return ("type", "veth", *_peer(kind))
         case OtherKind():

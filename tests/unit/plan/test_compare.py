@@ -56,6 +56,18 @@ def vxlan(**changes: object) -> Link:
             Link(name="a", kind=VethKind(peer="b")), Link(name="a", kind=VethKind()), Gap.NONE, id="veth: any pair"
         ),
         pytest.param(
+            Link(name="a", kind=BridgeKind(linklocal_learning=False)),
+            Link(name="a", kind=BridgeKind()),
+            Gap.SETTABLE,
+            id="bridge: learns from LLDP and shall not",
+        ),
+        pytest.param(
+            Link(name="a", kind=BridgeKind()),
+            Link(name="a", kind=BridgeKind(linklocal_learning=False)),
+            Gap.NONE,
+            id="bridge: learns nothing from LLDP, and may",
+        ),
+        pytest.param(
             Link(name="a", kind=BridgeKind()), Link(name="a", kind=OtherKind("bond")), Gap.REBUILD, id="link: a bond"
         ),
         pytest.param(ADDRESS, ADDRESS, Gap.NONE, id="address: the same"),

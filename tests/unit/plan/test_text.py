@@ -67,6 +67,16 @@ VETH = Link(
         ),
         pytest.param(Create(Link(name="cbr0", kind=BridgeKind())), ("ip link add cbr0 up type bridge",), id="bridge"),
         pytest.param(
+            Create(Link(name="cbr0", kind=BridgeKind(linklocal_learning=False))),
+            ("ip link add cbr0 up type bridge no_linklocal_learn 1",),
+            id="bridge that learns nothing from LLDP",
+        ),
+        pytest.param(
+            Change(Link(name="cbr0", kind=BridgeKind()), Link(name="cbr0", kind=BridgeKind(linklocal_learning=False))),
+            ("ip link set dev cbr0 type bridge no_linklocal_learn 1",),
+            id="it is to learn nothing from LLDP any more",
+        ),
+        pytest.param(
             Create(Address(device="flannel.1", interface=ip_interface("10.244.1.0/32"))),
             ("ip address add 10.244.1.0/32 dev flannel.1",),
             id="address",

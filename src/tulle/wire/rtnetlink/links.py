@@ -55,7 +55,10 @@ IFLA_PROTINFO, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64 = (12, 
 (IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_PROMISCUITY, IFLA_CARRIER, IFLA_LINK_NETNSID) = 27, 28, 29, 30, 33, 37
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BRPORT_MODE = 4
-IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
+IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE, IFLA_BR_MULTI_BOOLOPT = 1, 5, 46
+BOOLEAN_OPTIONS: Final = struct.Struct("=II")
+"""Values, and which of them are meant.  Source: ``struct br_boolopt_multi``, linux/if_bridge.h."""
+NO_LINKLOCAL_LEARN: Final = 1
 VETH_INFO_PEER = 1
 RTEXT_FILTER_SKIP_STATS: Final = 1 << 3
 STATISTICS: Final = struct.Struct("=8Q")
@@ -97,6 +100,7 @@ class LinkMessage:
     link_netnsid: int | None = None
     vxlan: VxlanInfo | None = None
     hairpin: bool = False
+    linklocal_learning: bool = True
     operstate: int = 0
     carrier: bool = False
     promiscuity: int = 0
@@ -138,6 +142,7 @@ def decode_link(message: Message) -> LinkMessage:
         link_netnsid=None if netnsid is None else read_s32(netnsid),
         vxlan=decode_vxlan(info.get(IFLA_INFO_DATA, b"")) if kind == "vxlan" else None,
         hairpin=_hairpin(info),
+        linklocal_learning=_linklocal_learning(kind, info),
         operstate=read_u8(found.get(IFLA_OPERSTATE)),
         carrier=bool(read_u8(found.get(IFLA_CARRIER))),
         promiscuity=read_u32(found.get(IFLA_PROMISCUITY)),
@@ -226,9 +231,10 @@ def new_vxlan(name: str, vxlan: VxlanInfo, settings: LinkSettings) -> Request:
     return _new(name, "vxlan", encode_vxlan(vxlan), settings)
 
 
-def new_bridge(name: str, settings: LinkSettings) -> Request:
+def new_bridge(name: str, settings: LinkSettings, *, linklocal_learning: bool = True) -> Request:
     """Make a bridge that forwards at once: no spanning tree, no forward delay."""
     data = u32_attribute(IFLA_BR_FORWARD_DELAY, 0) + u32_attribute(IFLA_BR_STP_STATE, 0)
+    data += b"" if linklocal_learning else _without_linklocal_learning()
     return _new(name, "bridge", data, settings)
 
 
@@ -259,6 +265,12 @@ def set_link(
 def set_vxlan(index: IfIndex, vxlan: VxlanInfo, subject: object = None) -> Request:
     """Change what the kernel can change on a VXLAN device: local address, underlay device, learning."""
     info = text_attribute(IFLA_INFO_KIND, "vxlan") + nested(IFLA_INFO_DATA, encode_vxlan_change(vxlan))
+    return Request(RTM_NEWLINK, 0, IFINFOMSG.pack(AF_UNSPEC, 0, index, 0, 0) + nested(IFLA_LINKINFO, info), subject)
+
+
+def stop_linklocal_learning(index: IfIndex, subject: object = None) -> Request:
+    """Make a bridge learn nothing from frames to 01:80:c2:00:00:0x; from Linux 5.0 on."""
+    info = text_attribute(IFLA_INFO_KIND, "bridge") + nested(IFLA_INFO_DATA, _without_linklocal_learning())
     return Request(RTM_NEWLINK, 0, IFINFOMSG.pack(AF_UNSPEC, 0, index, 0, 0) + nested(IFLA_LINKINFO, info), subject)
 
 
@@ -295,6 +307,7 @@ def _new(name: str, kind: str, data: bytes, settings: LinkSettings) -> Request:
 def _encoded_info(link: LinkMessage) -> bytes:
     info = text_attribute(IFLA_INFO_KIND, link.kind) if link.kind else b""
     info += nested(IFLA_INFO_DATA, encode_vxlan(link.vxlan)) if link.vxlan is not None else b""
+    info += b"" if link.linklocal_learning else nested(IFLA_INFO_DATA, _without_linklocal_learning())
     info += _port(hairpin=True) if link.hairpin else b""
     return nested(IFLA_LINKINFO, info) if info else b""
 
@@ -302,6 +315,18 @@ def _encoded_info(link: LinkMessage) -> bytes:
 def _port(hairpin: bool) -> bytes:
     data = nested(IFLA_INFO_SLAVE_DATA, u8_attribute(IFLA_BRPORT_MODE, int(hairpin)))
     return text_attribute(IFLA_INFO_SLAVE_KIND, "bridge") + data
+
+
+def _without_linklocal_learning() -> bytes:
+    return encode_attribute(IFLA_BR_MULTI_BOOLOPT, BOOLEAN_OPTIONS.pack(NO_LINKLOCAL_LEARN, NO_LINKLOCAL_LEARN))
+
+
+def _linklocal_learning(kind: str, info: dict[int, bytes]) -> bool:
+    """Kernels before the option learn."""
+    if kind != "bridge":
+        return True
+    options = parse_attributes(info.get(IFLA_INFO_DATA, b"")).get(IFLA_BR_MULTI_BOOLOPT, b"")
+    return len(options) != BOOLEAN_OPTIONS.size or not BOOLEAN_OPTIONS.unpack(options)[0] & NO_LINKLOCAL_LEARN
 
 
 def _hairpin(info: dict[int, bytes]) -> bool:
