@@ -1,8 +1,11 @@
 """Pods without a bridge, by executing the binary: what is made, who reaches whom, what is kept true, what is left."""
 
 import json
+import shutil
+import socket
 import subprocess
 from collections.abc import Generator
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -149,8 +152,63 @@ def test_an_address_that_no_pod_has_is_unreachable(node: PluginNode) -> None:
     assert reaches(pod, "10.244.1.1")
 
 
-def test_a_routed_pod_cannot_send_from_another_address(node: PluginNode) -> None:
+@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed")
+@pytest.mark.parametrize("base", ["10.244.1.", "fd10:244:0:1::"], ids=["IPv4", "IPv6"])
+def test_f62_what_a_routed_pod_forges_reaches_neither_another_pod_nor_the_node(node: PluginNode, base: str) -> None:
+    """Also where the host's reverse path is loose for all devices, and IPv6 has none."""
     liar, _ = routed_pod(node)
+    routed_pod(node)
+    listener, _ = routed_pod(node)
+    run(node.netns.name, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=2")
+    own, forged, gateway = f"{base}2", f"{base}3", f"{base}1"
+    assert reaches(liar, gateway)
+    node.ip(f"addr add {forged} dev lo{' nodad' if ':' in base else ''}", liar)
+    for place, target in ((Path("/run/netns") / listener, f"{base}4"), (node.netns, gateway)):
+        assert heard(Path("/run/netns") / liar, place, target, [forged, own]) == [own]
+    node.nft("flush ruleset")
+    node.wait_until(lambda: host_device(liar, "eth0") in node.nft("list table inet tulle-routed"), "the guard")
+    assert heard(Path("/run/netns") / liar, node.netns, gateway, [forged, own]) == [own]
+
+
+def heard(sender: Path, listener: Path, target: str, sources: list[str]) -> list[str]:
+    """From whom ``target`` heard, when ``sender`` sends from all ``sources``; the last sends until it was heard."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    with netns.inside(listener):
+        sink = socket.socket(family, socket.SOCK_DGRAM)
+    with ExitStack() as stack:
+        stack.enter_context(sink)
+        sink.settimeout(0.5)
+        sink.bind((target, 4711))
+        with netns.inside(sender):
+            ways = [stack.enter_context(socket.socket(family, socket.SOCK_DGRAM)) for _ in sources]
+        for out, source in zip(ways, sources, strict=True):
+            out.bind((source, 0))
+            out.sendto(b"", (target, 4711))
+        found: list[str] = []
+        for _ in range(40):
+            try:
+                found.append(sink.recvfrom(1)[1][0])
+            except TimeoutError:
+                ways[-1].sendto(b"", (target, 4711))
+            if found and found[-1] == sources[-1]:
+                return found
+    pytest.fail(f"{target} heard {found}")
+
+
+def test_a_routed_pods_rules_go_with_it(node: PluginNode) -> None:
+    pod, _ = routed_pod(node)
+    free = node.new_pod()
+    node.add(free, **ROUTED, tulle={"guard": False})
+    rules = node.nft("list table inet tulle-routed")
+    assert host_device(pod, "eth0") in rules
+    assert host_device(free, "eth0") not in rules
+    assert node.run("DEL", pod, **ROUTED).code == 0
+    assert host_device(pod, "eth0") not in node.nft("list table inet tulle-routed")
+
+
+def test_an_unguarded_routed_pod_still_has_the_strict_reverse_path_of_ipv4(node: PluginNode) -> None:
+    liar = node.new_pod()
+    node.add(liar, **ROUTED, tulle={"guard": False})
     routed_pod(node)
     node.ip("addr add 10.244.1.3/32 dev lo", liar)
     node.ip("route add 10.244.1.1/32 dev eth0 src 10.244.1.3", liar)

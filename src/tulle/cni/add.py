@@ -19,7 +19,7 @@ from tulle.kernel.port import Kernel
 from tulle.model.change import Delete, Plan
 from tulle.model.objects import Address, Link
 from tulle.model.state import Scope
-from tulle.plan import guard, pod_masquerade
+from tulle.plan import guard, pod_masquerade, routed_guard
 from tulle.wire.cni import Invocation
 from tulle.wire.cni_error import ALREADY_ATTACHED, KERNEL_REFUSED, TRY_AGAIN, CniError
 from tulle.wire.cni_result import encode_result
@@ -81,17 +81,14 @@ async def _rules(site: Site, call: Invocation, network: PodNetwork, bridge: Link
     if record is None:
         return
     networks = tuple(map(str, network.networks)) if call.conf.ip_masq and not network.masquerades else None
-    if bridge is None:  # the guard is a bridge's: a routed pod has its reverse path
-        whole = replace(record, masquerade=networks, guard=False)
-    else:
-        whole = replace(record, bridge=bridge.name, masquerade=networks)
+    whole = replace(record, bridge="" if bridge is None else bridge.name, masquerade=networks)
     if whole != record:
         site.records(call.conf.name).put(whole)
     if not whole.has_rules:
         return
     await site.rules.admit(whole, None if bridge is None else bridge.mac)
     for key, needed, table in (
-        ("macspoofchk", call.conf.guard_needed, guard.KEY),
+        ("macspoofchk", call.conf.guard_needed, routed_guard.KEY if bridge is None else guard.KEY),
         ("ipMasq", networks is not None, pod_masquerade.KEY),
     ):
         if needed and table in site.rules.troubles:
@@ -125,7 +122,7 @@ def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link | 
                 bridge="" if bridge is None else bridge.name,
                 addresses=tuple(map(str, addresses)),
                 mac=pod_mac(call, addresses),
-                guard=call.conf.guard and bridge is not None,
+                guard=call.conf.guard,
             )
         )
 

@@ -20,12 +20,16 @@ from tulle.model.network import MacAddress
 from tulle.model.objects import Link, LinkKey, NftElement, NftTable, NftTableKey, ObjectKey
 from tulle.model.state import KernelState, Scope
 from tulle.ownership import Standing
-from tulle.plan import guard, pod_masquerade
+from tulle.plan import guard, pod_masquerade, routed_guard
 from tulle.plan.diff import diff
 
 log = logging.getLogger(__name__)
 
-WHAT: Mapping[NftTableKey, str] = {guard.KEY: "guard of pods' ports", pod_masquerade.KEY: "masquerading of pods"}
+WHAT: Mapping[NftTableKey, str] = {
+    guard.KEY: "guard of pods' ports",
+    routed_guard.KEY: "guard of routed pods",
+    pod_masquerade.KEY: "masquerading of pods",
+}
 
 
 @dataclass(slots=True)
@@ -72,7 +76,7 @@ class PodRules:
             await self._repair()
 
     async def _repair(self) -> None:
-        bridges = {LinkKey(record.bridge) for record in self.records() if record.has_rules}
+        bridges = {LinkKey(record.bridge) for record in self.records() if record.has_rules and record.bridge}
         observed = await self.kernel.observe(Scope.of([*WHAT, *bridges]))
         self._known = {record.owner: record for record in self.records() if record.has_rules}
         outcomes = await self._converge(observed)
@@ -91,10 +95,11 @@ class PodRules:
         wanted = KernelState.of([*tables, *(each for each in elements if _table_of(each) in {t.key for t in tables})])
         return await self.kernel.apply(diff(wanted, ours, lambda _: Standing.OURS))
 
-    def _tables(self) -> tuple[NftTable, NftTable]:
+    def _tables(self) -> tuple[NftTable, ...]:
         networks = {ip_network(text) for record in self._known.values() for text in record.masquerade or ()}
         return (
             guard.guard_table(advertisements=self._advertisements),
+            routed_guard.routed_guard_table(),
             pod_masquerade.masquerade_table(networks),
         )
 
@@ -106,10 +111,12 @@ class PodRules:
 
     def _elements(self, records: Iterable[Record], bridges: Iterable[MacAddress]) -> tuple[NftElement, ...]:
         records = tuple(records)
-        guarded = [self._port(record) for record in records if record.guard]
+        guarded = [self._port(record) for record in records if record.guard and record.bridge]
+        routed = [self._port(record) for record in records if record.guard and not record.bridge]
         masked = [record for record in records if record.masquerade is not None]
         return (
             *guard.guard_elements(guarded, bridges if guarded else (), advertisements=self._advertisements),
+            *routed_guard.routed_guard_elements(routed),
             *pod_masquerade.masquerade_elements(
                 (ip for record in masked for ip in record.ips), (record.bridge for record in masked)
             ),

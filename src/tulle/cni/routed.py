@@ -20,7 +20,7 @@ LAST_METRIC: Final = 65535
 def host_objects(device: str, results: Iterable[ResultAddress]) -> list[KernelObject]:
     """What the node holds beside the pair, whose end here is called ``device``.
 
-    The strict reverse path makes the pod's route its guard: it sends from its own address only.
+    The strict reverse path is the guard where nothing else is: over IPv4 the pod sends from its own address only.
     """
     objects: list[KernelObject] = [
         Sysctl(f"net/ipv6/conf/{device}/accept_ra", "0"),
