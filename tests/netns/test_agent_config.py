@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from tests.kit.agents import Cluster, cluster, until
+from tests.kit.enter import enter
+from tests.kit.etcd import NEEDS_ETCD, etcd
 from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.stream import stream
 from tulle.kernel.netns import inside
 from tulle.kernel.system import SystemClock
 from tulle.store.open import open_store
@@ -93,3 +96,44 @@ def test_two_nodes_without_ipv4_reach_each_other(tmp_path: Path) -> None:
             "FLANNEL_IPMASQ",
         ]
         assert "FLANNEL_MTU=1430" in env
+
+
+@NEEDS_ETCD
+def test_two_nodes_without_ipv4_share_an_etcd_each_with_a_subnet_of_its_own(tmp_path: Path) -> None:
+    """Two of flannel's would take one subnet: to them the second's address is the first's, 0.0.0.0."""
+    only6 = '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd10:244::/48","Backend":{"Type":"vxlan"}}'
+    with cluster(tmp_path, ipv6=True) as site:
+        site.net.ip("switch", "addr add fd64::1/64 dev br0 nodad")
+        with etcd(tmp_path, host="[fd64::1]", before=enter(site.net.full("switch"))) as server:
+            server.put("config", only6)
+            for node in site.nodes:
+                node.ip("addr flush dev eth0 scope global", "link set eth0 down", "link set eth0 up")
+                node.ip(f"addr add fd64::1{node.number}/64 dev eth0 nodad")
+                node.store_url = server.url
+            site.start()
+            keys = server.keys("subnets/")
+            assert len(keys) == 2
+            assert all(key.startswith("subnets/0.0.0.0-0&fd10:244:0:") for key in keys)
+            assert all('"PublicIP":"0.0.0.0","PublicIPv6":"fd64::1' in server.get(key) for key in keys)
+            assert crosses(site, site.node(2).status()["lease"]["subnet6"].removesuffix("/64"))
+            subnets = [node.status()["lease"]["subnet6"] for node in site.nodes]
+            for node in site.nodes:
+                node.stop()
+            site.start()
+            assert [node.status()["lease"]["subnet6"] for node in site.nodes] == subnets
+
+
+def test_a_blackhole_takes_what_is_for_none_of_our_pods_and_nothing_else(tmp_path: Path) -> None:
+    with cluster(tmp_path, pods=True) as site:
+        site.start("--ip-blackhole-route")
+        node = site.node(1)
+        hole = "blackhole 10.244.1.0/24 proto 116 metric 4294967294"
+        assert hole in node.sh("ip", "route")
+        with stream(site.net.path("pod2"), site.net.path("pod1"), "10.244.1.2") as flow:
+            until(lambda: len(flow.received) > 5, "the pod is reached past it", lambda: node.log)
+        node.ip("route del blackhole 10.244.1.0/24")
+        until(lambda: hole in node.sh("ip", "route"), "repaired", lambda: node.log)
+        node.stop()
+        node.start("--ip-blackhole-route=false")
+        node.converge(1)
+        assert "blackhole" not in node.sh("ip", "route")

@@ -101,6 +101,18 @@ def test_without_the_key_the_older_iptables_is_used_where_it_holds_rules(tmp_pat
         assert "tulle" not in node.sh("nft", "list", "ruleset"), "one engine at a time"
 
 
+def test_a_host_that_begins_to_use_the_older_iptables_gets_our_rules_there(tmp_path: Path) -> None:
+    with one_node(tmp_path, nftables=None) as (site, node):
+        site.start(*FLAGS, "--audit-period", "1")
+        assert "table inet tulle" in node.sh("nft", "list", "ruleset")
+        node.sh("iptables-legacy", "-A", "FORWARD", "-i", "docker0", "-j", "ACCEPT")
+        until(lambda: len(tulles(saved(node, "iptables-legacy"))) == 10, "ours are there too", lambda: node.log)
+        until(lambda: "tulle" not in node.sh("nft", "list", "ruleset"), "one engine at a time", lambda: node.log)
+        node.sh("iptables-legacy", "-D", "FORWARD", "-i", "docker0", "-j", "ACCEPT")
+        node.converge(0)
+        assert len(tulles(saved(node, "iptables-legacy"))) == 10, "and it does not go back and forth"
+
+
 def test_flannels_nftables_rules_are_replaced_and_what_its_other_engine_left_goes_too(tmp_path: Path) -> None:
     with one_node(tmp_path, nftables=True) as (site, node):
         path = node.root / "rules.nft"

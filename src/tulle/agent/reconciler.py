@@ -70,7 +70,7 @@ class Reconciler:
         self._tunnels = frozenset(tunnels(intent.desired.inputs.config))
         self._intended = Scope()  # dirty because the intent changed
         self._drifted = Scope()  # dirty because the kernel changed, or might have
-        self._chains_are_dirty = False
+        self._chains_are_dirty = self._engines_are_due = False
         self._wake = asyncio.Event()
         self._passed = asyncio.Event()
         self._retries = Retries(clock, random)
@@ -227,7 +227,7 @@ class Reconciler:
             self._audit_due_ns = now + self._audit_period_ns
             self._adopt(self._intent.after_time(now))
             self._suspect(Scope.all())
-            self._chains_are_dirty = True
+            self._chains_are_dirty = self._engines_are_due = True
 
     def _suspect(self, scope: Scope) -> None:
         """Note what may have drifted, and since when."""
@@ -297,16 +297,18 @@ class Reconciler:
     # -- the host ---------------------------------------------------------------------
 
     async def _refresh_chains(self) -> None:
-        """Look at foreign forward chains again; a change makes everything dirty."""
+        """Look at foreign forward chains again, at an audit also at what engines are in use."""
         self._chains_are_dirty = False
         try:
             networks = self._intent.desired.inputs.config.networks
             chains = await self._kernel.dropping_chains(networks, tuple(self._tunnels))
+            due, self._engines_are_due = self._engines_are_due, False
+            filters = await self._kernel.packet_filters() if due else None
         except BaseException:
-            self._chains_are_dirty = True
+            self._chains_are_dirty = self._engines_are_due = True
             raise
         host = self._intent.desired.inputs.host
-        self._host_is(replace(host, dropping_chains=chains))
+        self._host_is(replace(host, dropping_chains=chains, filters=filters or host.filters))
 
     def _refresh_host(self, observed: KernelState) -> bool:
         """Judge the underlay again; True when the host is another one now."""

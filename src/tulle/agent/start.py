@@ -121,10 +121,15 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
 
     reconciler.on_plan = Bookkeeper(files, options.paths.state, rim.boot_id).before
     reconciler.on_pass = after_pass
-    if patience.away is not None:
-        node.store_answers(False, patience.away)
-        await reconciler.go_by_memory()
+    await _go_by(node, patience.away)
     return node
+
+
+async def _go_by(node: Node, away: str | None) -> None:
+    """By memory, where the store is away."""
+    if away is not None:
+        node.store_answers(False, away)
+        await node.reconciler.go_by_memory()
 
 
 def _memory(options: AgentOptions, rim: Rim, identity: Identity) -> Memory:

@@ -1,5 +1,6 @@
 """What the agent knows about itself, as one value, and its JSON form (``tulle.status/1``)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +12,9 @@ from tulle.cni.fill import AddressUse
 from tulle.model.change import Plan
 from tulle.model.lease import Lease, LeaseKey
 from tulle.model.network import DroppingChain
-from tulle.model.objects import ChainAcceptKey
+from tulle.model.objects import ChainAcceptKey, KernelObject
 from tulle.ownership import Standing
-from tulle.plan.desired import node_ownership
+from tulle.plan.desired import Inputs, node_ownership
 from tulle.plan.intent import Intent
 from tulle.plan.text import format_object, format_plan
 
@@ -54,8 +55,7 @@ def status_json(status: NodeStatus) -> JsonObject:
     inputs = status.intent.desired.inputs
     book, admission, report = status.intent.book, status.intent.admission, status.report
     underlay = inputs.host.underlay
-    judge = node_ownership(inputs.config, (), underlay.device)
-    unclaimed = [obj for obj in report.strangers if judge(obj) is Standing.UNCLAIMED]
+    foreign, unclaimed = _strangers(report.strangers, inputs)
     return {
         "schema": STATUS_SCHEMA,
         "state": _state(status),
@@ -82,8 +82,8 @@ def status_json(status: NodeStatus) -> JsonObject:
         "held": sorted(book.held),
         "undecodable": [builtins(entry) for entry in book.undecodable.values()],
         "conflicts": [{"wanted": format_object(c.wanted), "holder": format_object(c.holder)} for c in report.conflicts],
-        "strangers": [format_object(obj) for obj in report.strangers if obj not in unclaimed],
-        "unclaimed": [format_object(obj) for obj in unclaimed],
+        "strangers": foreign,
+        "unclaimed": unclaimed,
         "dropping_chains": [_dropping_chain(chain, status) for chain in inputs.host.dropping_chains],
         "failures": [{"step": str(o.error.request), "reason": str(o.error)} for o in report.failures if o.error],
         "problems": list(report.problems),
@@ -169,15 +169,26 @@ def history_json(history: History, started_ns: int, number: int) -> JsonObject:
     }
 
 
-def plan_json(plan: Plan) -> JsonObject:
+def _strangers(found: Iterable[KernelObject], inputs: Inputs) -> tuple[list[str], list[str]]:
+    """As text: what is somebody else's on a link of ours, and apart what looks like flannel's and has no lease."""
+    judge = node_ownership(inputs.config, (), inputs.host.underlay.device)
+    texts: dict[bool, list[str]] = {False: [], True: []}
+    for obj in found:
+        texts[judge(obj) is Standing.UNCLAIMED].append(format_object(obj))
+    return texts[False], texts[True]
+
+
+def plan_json(plan: Plan, inputs: Inputs) -> JsonObject:
     """``tulle.plan/1``: the steps as the text that an operator could type."""
+    foreign, unclaimed = _strangers(plan.strangers, inputs)
     return {
         "schema": PLAN_SCHEMA,
         "empty": not plan.steps,
         "steps": len(plan.steps),
         "text": format_plan(plan),
         "conflicts": [{"wanted": format_object(c.wanted), "holder": format_object(c.holder)} for c in plan.conflicts],
-        "strangers": [format_object(obj) for obj in plan.strangers],
+        "strangers": foreign,
+        "unclaimed": unclaimed,
     }
 
 

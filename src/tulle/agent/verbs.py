@@ -36,7 +36,7 @@ async def leases(node: Node, _: JsonObject) -> JsonObject:
 async def plan(node: Node, request: JsonObject) -> JsonObject:
     """The dry run; ``from_scratch``: as if the kernel held nothing yet."""
     scratch = KernelState.of() if request.get("from_scratch") else None
-    return plan_json(await node.reconciler.dry_run(scratch))
+    return plan_json(await node.reconciler.dry_run(scratch), node.reconciler.intent.desired.inputs)
 
 
 async def wait(node: Node, request: JsonObject) -> JsonObject:

@@ -34,7 +34,6 @@ KUBERNETES: Final = (
 )
 """What flanneld takes beside ``--kube-subnet-mgr``, and ignores without it."""
 IDLE: Final = {
-    "ip-blackhole-route": "none is made",
     "vmodule": "one verbosity for all",
     "log_backtrace_at": "no such thing here",
     "logtostderr": "the log goes there anyway",
@@ -46,7 +45,6 @@ IDLE: Final = {
 BOOLEAN: Final = frozenset(
     {
         "set-node-network-unavailable",
-        "ip-blackhole-route",
         "logtostderr",
         "alsologtostderr",
     }
@@ -63,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, store_default: str) -> Non
     _add_boolean(parser, "ip-masq", "masquerade what leaves the overlay (default: false)")
     _add_boolean(parser, "iptables-forward-rules", "accept the overlay's traffic in forward chains (default: true)")
     _add_boolean(parser, "ip-masq-fully-random-disable", "masqueraded connections keep their port (default: false)")
+    _add_boolean(parser, "ip-blackhole-route", "drop what is for none of this node's pods (default: false)")
     resync = "how often rules of iptables-legacy, which announces nothing, are looked at (default: 5)"
     _add(parser, "iptables-resync", "SECONDS", resync)
     _add(parser, "subnet-lease-renew-margin", "MINUTES", "renew the lease so long before its end (default: 60)")
@@ -99,6 +98,7 @@ def options_from(
         settings=Settings(
             ip_masq=given.truth("ip_masq", default=False),
             forward_rules=given.truth("iptables_forward_rules", default=True),
+            blackhole=given.truth("ip_blackhole_route", default=False),
             fully_random=not given.truth("ip_masq_fully_random_disable", default=False),
         ),
         renew_margin_s=60.0

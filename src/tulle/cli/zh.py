@@ -223,6 +223,7 @@ HELP: Final[Mapping[str, str]] = {
     "how often everything is compared with the kernel (default: %(default)s)": (
         "多久把全部状态与内核比较一次（默认 %(default)s）"
     ),
+    "drop what is for none of this node's pods (default: false)": "丢弃不属于本节点任何 Pod 的数据包（默认 false）",
     "masqueraded connections keep their port (default: false)": "被伪装的连接保留原端口（默认 false）",
     "how often rules of iptables-legacy, which announces nothing, are looked at (default: 5)": (
         "iptables-legacy 不会通知变化，多久检查一次其中的规则（默认 5）"

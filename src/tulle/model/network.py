@@ -133,7 +133,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacketFilters:
-    """Which engines can hold this node's rules, as found when the agent starts.
+    """Which engines can hold this node's rules, as found at the agent's start and at each audit.
 
     ``engines``: ``nft``, ``iptables-nft``, ``iptables-legacy``, as far as their tools are
     installed; ``legacy_rules``: the older iptables' tables hold rules of anybody.

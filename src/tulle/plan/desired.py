@@ -13,7 +13,7 @@ from typing import Final, assert_never
 
 from tulle.model.lease import Lease, LeaseKey
 from tulle.model.network import DroppingChain, Host, HostGw, IPAddress, MacAddress, NetworkConfig, SubnetPool, Vxlan
-from tulle.model.objects import ChainAccept, KernelObject, LinkKind, ObjectKey, Sysctl, VxlanKind
+from tulle.model.objects import ChainAccept, KernelObject, LinkKind, ObjectKey, Route, Sysctl, VxlanKind
 from tulle.model.state import KernelState, Scope
 from tulle.ownership import NodeOwnership
 from tulle.plan import hostgw, vxlan
@@ -21,6 +21,8 @@ from tulle.plan.firewall import NodeFirewall, choose_engine, firewall_objects
 from tulle.wire import iptables
 from tulle.wire.nft import NFT
 
+BLACKHOLE_METRIC: Final = (1 << 32) - 2
+"""After every route that leads somewhere, and before the plugin's own last one."""
 NOTHING: Final[Mapping[ObjectKey, KernelObject]] = MappingProxyType({})
 
 
@@ -32,6 +34,8 @@ class Settings:
     forward_rules: bool = True
     fully_random: bool = True
     """Do masqueraded connections take random ports?"""
+    blackhole: bool = False
+    """Is what is for none of this node's pods dropped here, rather than sent on?"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +101,7 @@ def node_objects(inputs: Inputs) -> tuple[KernelObject, ...]:
             objects = hostgw.device(inputs.host, inputs.own)
         case _:
             assert_never(backend)
-    return (*objects, *_forwarding(inputs.own), *_firewall(inputs))
+    return (*objects, *_blackholes(inputs), *_forwarding(inputs.own), *_firewall(inputs))
 
 
 def peer_objects(inputs: Inputs, lease: Lease) -> tuple[KernelObject, ...]:
@@ -182,6 +186,15 @@ def node_ownership(
         underlay=underlay if plain else None,
         wanted=wanted,
     )
+
+
+def _blackholes(inputs: Inputs) -> tuple[Route, ...]:
+    """Where a packet for an address of our own subnet ends that no bridge and no pod's route takes.
+
+    It would leave by the default route, and come back where that one's router knows the subnet.
+    """
+    subnets = inputs.own.subnets if inputs.settings.blackhole else ()
+    return tuple(Route(dst=subnet, device=None, kind="blackhole", metric=BLACKHOLE_METRIC) for subnet in subnets)
 
 
 def _forwarding(own: Lease) -> tuple[Sysctl, ...]:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from errno import ENOMEM
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
@@ -13,13 +13,14 @@ from tulle.errors import KernelError
 from tulle.model.change import Conflict, Create, Outcome, Plan
 from tulle.model.lease import Garbled, LeaseKey, Undecodable
 from tulle.model.network import DroppingChain
-from tulle.model.objects import Neighbor, Route
+from tulle.model.objects import RTPROT_BOOT, Neighbor, Route
 from tulle.plan.intent import Intent
 
 ROUTE = Route(dst=lease(2).subnets[0], device="flannel.1", via=IPv4Address("10.244.2.0"), onlink=True)
 FAILED = Outcome(Create(ROUTE), KernelError(ENOMEM, Create(ROUTE)))
 TAKEN = Conflict(ROUTE, replace(ROUTE, device="eth0", protocol=4))
 SYNCED = intent(snapshot(OWN, lease(2), lease(3)))
+INPUTS = SYNCED.desired.inputs
 
 
 def status(found: Intent = SYNCED, *, reachable: bool = True, converged: bool = True, **report: object) -> NodeStatus:
@@ -55,7 +56,12 @@ def test_the_state_in_one_word(found: NodeStatus, state: str) -> None:
 
 def test_every_answer_is_json_and_begins_with_its_schema() -> None:
     found = status(intent(snapshot(OWN, dual_lease(2))), failures=(FAILED,), conflicts=(TAKEN,), strangers=(ROUTE,))
-    for answer in (status_json(found), peers_json(found), leases_json(found), plan_json(Plan((Create(ROUTE),)))):
+    for answer in (
+        status_json(found),
+        peers_json(found),
+        leases_json(found),
+        plan_json(Plan((Create(ROUTE),)), INPUTS),
+    ):
         assert next(iter(json.loads(json.dumps(answer)))) == "schema"
 
 
@@ -121,8 +127,12 @@ def test_a_dropping_chain_says_whether_we_are_accepted_in_it() -> None:
 
 def test_a_plan_is_its_text_and_its_conflicts() -> None:
     stranger = Neighbor(device="flannel.1", ip=IPv4Address("10.244.2.7"), mac=None)
-    answer = plan_json(Plan((Create(ROUTE),), (TAKEN,), (stranger,)))
+    left = Route(
+        dst=IPv4Network("10.244.9.0/24"), device="flannel.1", via=IPv4Address("10.244.9.0"), protocol=RTPROT_BOOT
+    )
+    answer = plan_json(Plan((Create(ROUTE),), (TAKEN,), (stranger, left)), INPUTS)
     assert (answer["empty"], answer["steps"]) == (False, 1)
     assert answer["text"].startswith("ip route add 10.244.2.0/24")
     assert (len(answer["conflicts"]), len(answer["strangers"])) == (1, 1)
-    assert plan_json(Plan())["empty"]
+    assert answer["unclaimed"] == ["route 10.244.9.0/24 via 10.244.9.0 dev flannel.1 proto 3"]
+    assert plan_json(Plan(), INPUTS)["empty"]

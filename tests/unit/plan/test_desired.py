@@ -23,7 +23,17 @@ from tulle.model.objects import (
     VxlanKind,
 )
 from tulle.ownership import Standing
-from tulle.plan.desired import Inputs, Settings, check_room, desired, node_objects, node_ownership, pod_mtu, tunnels
+from tulle.plan.desired import (
+    BLACKHOLE_METRIC,
+    Inputs,
+    Settings,
+    check_room,
+    desired,
+    node_objects,
+    node_ownership,
+    pod_mtu,
+    tunnels,
+)
 
 
 def inputs(
@@ -93,6 +103,14 @@ def test_the_table_holds_what_was_asked_for(settings: Settings, tables: int, wor
     text = "".join(table.text or "" for table in found)
     assert len(found) == tables
     assert [word for word in ("forward", "masquerade") if word in text] == list(words)
+
+
+def test_what_is_for_none_of_our_pods_ends_here_where_that_was_asked_for() -> None:
+    made = desired(inputs(config=DUAL, own=OWN_DUAL, host=DUAL_HOST, settings=Settings(blackhole=True))).state
+    holes = [route for route in made.each(Route) if route.kind == "blackhole"]
+    assert [route.dst for route in holes] == list(OWN_DUAL.subnets)
+    assert {(route.device, route.metric) for route in holes} == {(None, BLACKHOLE_METRIC)}
+    assert not [route for route in desired(inputs()).state.each(Route) if route.kind == "blackhole"]
 
 
 FORWARD = DroppingChain(engine="nft", family="ip", table="filter", chain="FORWARD")
