@@ -45,7 +45,9 @@ VARYING: Final[Mapping[str, str]] = {
     "a packet's number": r"(?<=id )[0-9]+(?=,)|(?<=id=)[0-9]+",
 }
 """What may differ between two runs of the same command, by what it is."""
-INCIDENTAL: Final = re.compile(r"^ *· ARP (who-has .* answered on|询问 .* 上应答)")
+INCIDENTAL: Final = re.compile(
+    r"^ *· (ARP who-has|ARP 询问|neighbour discovery for|邻居发现询问) .* (answered on|上应答)"
+)
 """A line that may be there or not: somebody's neighbour entry was due for confirmation while a trace looked on."""
 _ANY_OF_IT: Final = re.compile("|".join(f"(?:{pattern})" for pattern in VARYING.values()), re.MULTILINE)
 

@@ -119,17 +119,18 @@ def _notes(journey: Journey, look: Look) -> Iterable[Line]:
 
 def _sides(journey: Journey, look: Look) -> Iterable[str]:
     """Questions that nobody answered, and with room those that no hop shows."""
-    shown = {reason.facts.get("ip") for hop in journey.hops for reason in hop.why if reason.kind == "arp"}
+    shown = {reason.facts.get("ip") for hop in journey.hops for reason in hop.why if reason.kind in {"arp", "nd"}}
     for side in journey.side:
         if side.answered_by is None or (look.roomy and side.q not in shown):
             yield _side(side, look.lang)
 
 
 def _side(side: Side, lang: str) -> str:
-    kind = side.type.upper()
+    words = "nd" if side.type == "nd" else "arp"
+    facts = {"type": side.type.upper(), "q": side.q, "dev": side.dev}
     if side.answered_by is None:
-        return say("arp.silent", lang, type=kind, q=side.q, dev=side.dev)
-    return say("arp.answered", lang, type=kind, q=side.q, mac=side.answered_by, dev=side.dev)
+        return say(f"{words}.silent", lang, **facts)
+    return say(f"{words}.answered", lang, mac=side.answered_by, **facts)
 
 
 def _ties(journey: Journey, lang: str) -> Iterable[tuple[str, str]]:

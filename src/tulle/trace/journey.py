@@ -15,7 +15,7 @@ Direction: TypeAlias = Literal["request", "reply"]
 HopKind: TypeAlias = Literal["pod", "veth", "bridge", "vxlan", "underlay", "device", "wire", "decision"]
 """What the hop's device is to the packet; ``wire`` and ``decision`` have no device of their own."""
 ReasonKind: TypeAlias = Literal[
-    "route", "neigh", "fdb", "bridge-fdb", "underlay-route", "underlay-neigh", "link", "lookup", "arp"
+    "route", "neigh", "fdb", "bridge-fdb", "underlay-route", "underlay-neigh", "link", "lookup", "arp", "nd"
 ]
 Status: TypeAlias = Literal["delivered", "no-reply", "lost"]
 """``delivered``: request and reply arrived; ``no-reply``: only the request did; ``lost``: it did not arrive."""
@@ -160,7 +160,10 @@ class Hop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """Something that happened beside the walk: an ARP or neighbour question and who answered it (None: nobody)."""
+    """Something that happened beside the walk: a question for a neighbour and who answered it (None: nobody).
+
+    ``type`` is ``arp``, or for IPv6 ``nd``, neighbour discovery.
+    """
 
     type: str
     dev: str

@@ -74,7 +74,7 @@ class Question:
     device: DeviceKey
     t_ns: int
     outgoing: bool
-    type: str
+    type: Literal["arp", "nd"]
     ip: IPAddress
     asker: IPAddress
     answer: MacAddress | None

@@ -1,4 +1,4 @@
-"""The questions that a packet waited for: an ARP or neighbour question between its arrival and its departure.
+"""The questions that a packet waited for: ARP, or neighbour discovery in IPv6, between its arrival and its departure.
 
 Pure.  A first packet meets an empty neighbour table, and most of its time is spent waiting; what it
 waited for stands beside the hop that waited.
@@ -46,9 +46,12 @@ def _wait(
     if asked is None or answered is None:
         return None
     waited_ns = answered.t_ns - asked.t_ns
+    words = f"who-has {asked.ip} tell {asked.asker}"
+    if asked.type == "nd":  # in tcpdump's words as well
+        words = f"neighbor solicitation, who has {asked.ip}, from {asked.asker}"
     return Reason(
-        kind="arp",
-        text=f"who-has {asked.ip} tell {asked.asker} → {answered.answer} (+{waited_ns / 1000:.1f} µs)",
+        kind=asked.type,
+        text=f"{words} → {answered.answer} (+{waited_ns / 1000:.1f} µs)",
         source="tap",
         facts={"ip": str(asked.ip), "mac": str(answered.answer), "t_ns": str(asked.t_ns - start_ns)},
     )

@@ -17,13 +17,22 @@ def waited(journey: Journey) -> dict[str, str]:
 
 
 def _wait(hop: Hop) -> str:
-    reason = hop.reason("arp")
+    reason = hop.reason("arp") or hop.reason("nd")
     return reason.facts["ip"] if reason else ""
 
 
 def test_the_gateways_mac_is_waited_for_by_the_first_hop() -> None:
     told = story().asks(POD1, "eth0", GATEWAY, mac(7))
     assert waited(told.walks().journey()) == {"1": str(GATEWAY)}
+
+
+def test_in_ipv6_it_is_called_what_it_is() -> None:
+    gateway = two_nodes(6).source.gateway
+    journey = story(two_nodes(6)).asks(POD1, "eth0", gateway, mac(7)).walks().journey()
+    asked = journey.hops[0].reason("nd")
+    assert asked is not None
+    assert asked.text.startswith(f"neighbor solicitation, who has {gateway}, from ")
+    assert not any(hop.reason("arp") for hop in journey.hops)
 
 
 def test_a_question_that_nobody_answered_is_no_wait() -> None:
