@@ -8,7 +8,7 @@ import pytest
 from tests.kit.guide import differences, make, pages
 from tests.kit.ordinary import MISSING
 
-NEEDED = ("tcpdump", "conntrack")
+NEEDED = ("tcpdump", "conntrack", "etcd", "etcdctl")
 ABSENT = ", ".join(tool for tool in NEEDED if not shutil.which(tool))
 
 
