@@ -213,6 +213,15 @@ def test_a_paused_agent_repairs_nothing_until_it_is_resumed(lab: LabCommand) -> 
     )
 
 
+def test_a_node_is_added_beside_those_that_nobody_looks_after(lab: LabCommand) -> None:
+    facts = lab.facts("up", "--nodes", "3", "--pods", "1")
+    lab.must("pause", "node2")
+    lab.inside("node3", "kill", str(facts["nodes"][2]["agent_pid"]))
+    eventually(lambda: lab.listed()["nodes"][2]["agent_pid"] is None)
+    lab.must("add node", "--pods", "1")
+    lab.must("check", "pod1 reaches pod4")
+
+
 def test_down_takes_a_paused_agent_with_it(lab: LabCommand) -> None:
     lab.must("up", "--pods", "0")
     lab.must("pause", "node2")

@@ -9,6 +9,7 @@ import msgspec
 from tulle.agent.history import History
 from tulle.agent.report import PassReport
 from tulle.cni.fill import AddressUse
+from tulle.errors import DecodeError
 from tulle.model.change import Plan
 from tulle.model.lease import Lease, LeaseKey
 from tulle.model.network import DroppingChain
@@ -134,6 +135,14 @@ def leases_json(status: NodeStatus) -> JsonObject:
             state = "held" if key in book.held else "ok" if key in admission.peers else "refused"
             rows.append({**builtins(lease), "state": state})
     return {"schema": STATUS_SCHEMA, "leases": rows}
+
+
+def lease_from_json(row: JsonObject) -> Lease:
+    """A lease as it stands in ``leases_json``.  Raises DecodeError."""
+    try:
+        return msgspec.convert(row, Lease, dec_hook=lambda kind, value: kind(value))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise DecodeError("lease", reason=str(error)) from None
 
 
 def peers_json(status: NodeStatus, most: int | None = None) -> JsonObject:

@@ -15,7 +15,7 @@ from tulle.errors import EXIT_YES, ConfigError
 
 if TYPE_CHECKING:
     from tulle.cli.places import Place
-    from tulle.lab.state import LabState
+    from tulle.lab.state import LabState, Process
     from tulle.model.state import KernelState
     from tulle.render.cluster import AgentState, Cluster, ClusterPod
 
@@ -95,7 +95,7 @@ def _from_file(name: str) -> "Cluster":
 def _from_lab(state: "LabState") -> "Cluster":
     """Every node as its own kernel holds it; who is behind a port is the lab's word."""
     from tulle.cli.places import resolve
-    from tulle.render.cluster import Cluster, named, observed, with_gaps
+    from tulle.render.cluster import Cluster, named, observed, standing, with_gaps
 
     nodes = [
         observed(
@@ -106,7 +106,8 @@ def _from_lab(state: "LabState") -> "Cluster":
         )
         for node in state.nodes
     ]
-    return with_gaps(named(Cluster(name=state.name, nodes=tuple(nodes), underlay=state.settings.underlay)))
+    cluster = standing(state.settings, Cluster(name=state.name, nodes=tuple(nodes)), etcd_state(state))
+    return with_gaps(named(cluster))
 
 
 def _from_node(name: str, lab: str | None) -> "Cluster":
@@ -128,12 +129,20 @@ def _from_here() -> "Cluster":
 
 def agent_state(state: "LabState", node: str) -> "AgentState":
     """How the agent of a lab's node is."""
+    return _process_state(state.agents.get(node))
+
+
+def etcd_state(state: "LabState") -> "AgentState":
+    """How a lab's etcd is; "" when it has none."""
+    return _process_state(state.etcd) if state.settings.etcd is not None else ""
+
+
+def _process_state(process: "Process | None") -> "AgentState":
     from tulle.lab.processes import is_alive, is_held
 
-    agent = state.agents.get(node)
-    if agent is None or not is_alive(agent):
+    if process is None or not is_alive(process):
         return "gone"
-    return "paused" if is_held(agent) else "running"
+    return "paused" if is_held(process) else "running"
 
 
 def pods_of(state: "LabState", node: str) -> tuple["ClusterPod", ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from tulle.cli import inside, lab_check, lab_life, lab_serve
-from tulle.lab.topology import BACKENDS, UNDERLAYS
+from tulle.lab.topology import BACKENDS, STORES, UNDERLAYS
 
 if TYPE_CHECKING:
     Parsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # argparse's name
@@ -58,6 +58,11 @@ def _add_up(verbs: "Parsers") -> None:
     up.add_argument(
         "--outside", action="store_true", default=None, help="a host on the underlay that is no part of the cluster"
     )
+    up.add_argument(
+        "--store",
+        choices=STORES,
+        help="what the agents share: a file, or a real etcd on a host of its own (default: sqlite)",
+    )
     _drawn(up)
     up.add_argument("-q", "--quiet", action="store_true", help="print nothing when it works")
 
@@ -88,7 +93,9 @@ def _add_inside(verbs: "Parsers") -> None:
     execute = _verb(verbs, "exec", inside.execute, "run a command in a node or pod", facts=False)
     shell = _verb(verbs, "sh", inside.shell, "a shell in a node or pod", facts=False)
     for parser in (execute, shell):
-        parser.add_argument("place", metavar="NAME", help="a node, a pod, outside, or the underlay (switch, router)")
+        parser.add_argument(
+            "place", metavar="NAME", help="a node, a pod, outside, etcd, or the underlay (switch, router)"
+        )
     execute.add_argument("words", metavar="-- COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
 
 
@@ -110,7 +117,7 @@ def _add_pause(verbs: "Parsers") -> None:
     pausing = _verb(verbs, "pause", lab_life.pause, "hold a node's agent where it is: nothing is repaired meanwhile")
     resuming = _verb(verbs, "resume", lab_life.resume, "let a paused agent go on: it repairs what it finds")
     for parser in (pausing, resuming):
-        parser.add_argument("node", metavar="NODE", help="its name")
+        parser.add_argument("node", metavar="NODE", help="its name, or etcd for the lab's store")
 
 
 def _verb(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tulle.errors import EXIT_YES, ConfigError, TulleError
+from tulle.lab.hosts import ETCD
 from tulle.lab.topology import DEFAULT_LAB, LabFile, Topology, Wishes, check_name, design, grown
 
 if TYPE_CHECKING:
@@ -30,10 +31,12 @@ WORDS: Final = {
     "no labs": ("there was no lab", "没有实验"),
     "added": ("{} is up: {}", "{} 已启动：{}"),
     "removed": ("{} is gone", "{} 已删除"),
-    "paused": ("the agent of {} is paused", "{} 的代理已暂停"),
-    "was paused": ("the agent of {} was paused already", "{} 的代理原本就已暂停"),
-    "resumed": ("the agent of {} goes on", "{} 的代理已恢复运行"),
-    "was running": ("the agent of {} was not paused", "{} 的代理并未暂停"),
+    "agent": ("the agent of {}", "{} 的代理"),
+    "etcd": ("{}", "{} "),
+    "paused": ("{} is paused", "{}已暂停"),
+    "was paused": ("{} was paused already", "{}原本就已暂停"),
+    "resumed": ("{} goes on", "{}已恢复运行"),
+    "was running": ("{} was not paused", "{}并未暂停"),
 }
 FILE_LIMIT: Final = 1 << 20
 
@@ -96,21 +99,21 @@ def remove(args: argparse.Namespace) -> int:
 
 
 def pause(args: argparse.Namespace) -> int:
-    """Hold a node's agent; that it is held already is no fault."""
-    from tulle.lab.runtime import pause_agent
+    """Hold a node's agent, or the lab's etcd; that it is held already is no fault."""
+    from tulle.lab.runtime import pause as hold
 
     name = _chosen(args)
-    word = "paused" if pause_agent(_folder(), name, args.node) else "was paused"
-    return _changed(args, name, _say(args, word).format(args.node))
+    word = "paused" if hold(_folder(), name, args.node) else "was paused"
+    return _changed(args, name, _say(args, word).format(_whose(args)))
 
 
 def resume(args: argparse.Namespace) -> int:
-    """Let a held agent go on; that it was not held is no fault."""
-    from tulle.lab.runtime import resume_agent
+    """Let a held agent or etcd go on; that it was not held is no fault."""
+    from tulle.lab.runtime import resume as let_go
 
     name = _chosen(args)
-    word = "resumed" if resume_agent(_folder(), name, args.node) else "was running"
-    return _changed(args, name, _say(args, word).format(args.node))
+    word = "resumed" if let_go(_folder(), name, args.node) else "was running"
+    return _changed(args, name, _say(args, word).format(_whose(args)))
 
 
 def ls(args: argparse.Namespace) -> int:
@@ -130,6 +133,11 @@ def ls(args: argparse.Namespace) -> int:
     elif labs or not errors:
         _draw(args, format_labs(labs, args.lang, shutil.get_terminal_size().columns))
     return _finish(errors)
+
+
+def _whose(args: argparse.Namespace) -> str:
+    """What was paused or resumed: only a lab with an etcd has a place of this name."""
+    return _say(args, "etcd" if args.node == ETCD else "agent").format(args.node)
 
 
 def _changed(args: argparse.Namespace, name: str, line: str) -> int:
@@ -160,6 +168,7 @@ def _topology(args: argparse.Namespace) -> Topology:
         pod_mode=args.pod_mode,
         ipv6=args.ipv6,
         outside=args.outside,
+        store=args.store,
     )
     return design(wishes, file)
 

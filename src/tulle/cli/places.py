@@ -27,9 +27,9 @@ SHOWN: Final = 12
 class Place:
     """A network namespace that a person can name.
 
-    ``netns`` can be opened once ``enter`` was called.  ``kind`` is ``node``, ``pod``, ``underlay``, ``outside``
-    or ``other``; ``node`` the lab's node that it is or is on ("" outside a lab); ``holder`` the process
-    whose user and mount namespaces a rootless lab is in.
+    ``netns`` can be opened once ``enter`` was called.  ``kind`` is ``node``, ``pod``, ``underlay``, ``host``
+    (on the underlay, and no node) or ``other``; ``node`` the lab's node that it is or is on ("" outside a lab);
+    ``holder`` the process whose user and mount namespaces a rootless lab is in.
     """
 
     name: str
@@ -137,8 +137,8 @@ def _lab_places(labs: LabFolder, state: LabState) -> Iterator[Place]:
     for pod in state.pods:
         yield place(pod.name, "pod", pod.node, (ip_interface(address).ip for address in pod.addresses))
     yield place(state.settings.underlay, "underlay", "", ())
-    if (outsider := state.settings.outsider) is not None:
-        yield place(outsider.name, "outside", "", (outsider.address, outsider.address6))
+    for host in state.settings.hosts:
+        yield place(host.name, "host", "", (host.address, host.address6))
 
 
 def _existing(name: str, netns: Path) -> Place:

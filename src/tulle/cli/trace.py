@@ -157,7 +157,7 @@ def _roles(known: Sequence["Place"], spaces: "Spaces") -> Iterator[tuple["NetnsI
     from tulle.trace.spaces import netns_id
 
     for place in known:
-        if place.kind in ("node", "pod", "outside") and (netns := netns_id(place.netns)) in spaces:
+        if place.kind in ("node", "pod", "host") and (netns := netns_id(place.netns)) in spaces:
             yield netns, "pod" if place.kind == "pod" else "node"
 
 

@@ -160,7 +160,13 @@ HELP: Final[Mapping[str, str]] = {
     "pods without a bridge: a route to each": "Pod 不接网桥，各有一条路由",
     "a tunnel between the nodes, or plain routes (default: vxlan)": "节点之间用隧道，或用普通路由（默认 vxlan）",
     "a host on the underlay that is no part of the cluster": "底层网络上一台不属于集群的主机",
-    "a node, a pod, outside, or the underlay (switch, router)": "节点、Pod、outside 或底层网络（switch、router）",
+    "a node, a pod, outside, etcd, or the underlay (switch, router)": (
+        "节点、Pod、outside、etcd 或底层网络（switch、router）"
+    ),
+    "what the agents share: a file, or a real etcd on a host of its own (default: sqlite)": (
+        "各代理共用的存储：一个文件，或独立主机上真正的 etcd（默认 sqlite）"
+    ),
+    "its name, or etcd for the lab's store": "名称；etcd 表示实验的存储",
     "over IPv6": "使用 IPv6",
     "how many (default: 3)": "次数（默认 3）",
     "seconds to wait for each (default: 1)": "每次等待的秒数（默认 1）",

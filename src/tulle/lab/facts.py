@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from tulle.lab.etcd import etcd_url
 from tulle.lab.folder import LabFolder
+from tulle.lab.hosts import UnderlayHost
 from tulle.lab.processes import is_alive, is_held
 from tulle.lab.state import SCHEMA, LabState, namespace_name
 
@@ -26,8 +28,9 @@ def lab_json(folder: LabFolder, state: LabState) -> JsonObject:
         "pod_mode": settings.pod_mode,
         "vni": settings.vni,
         "port": settings.port,
-        "outside": _outside(folder, state),
-        "store": str(folder.store(state.name)),
+        "outside": _host(folder, state, state.settings.outsider),
+        "store": store_of(folder, state),
+        "etcd": _etcd(folder, state),
         "nodes": [_node(folder, state, number) for number in range(len(state.nodes))],
         "pods": [
             {
@@ -42,14 +45,30 @@ def lab_json(folder: LabFolder, state: LabState) -> JsonObject:
     }
 
 
-def _outside(folder: LabFolder, state: LabState) -> JsonObject | None:
-    outsider = state.settings.outsider
-    if outsider is None:
+def store_of(folder: LabFolder, state: LabState) -> str:
+    """What the lab's agents share: the path of a file, or an etcd's URL."""
+    host = state.settings.etcd
+    return str(folder.store(state.name)) if host is None else etcd_url(host)
+
+
+def _host(folder: LabFolder, state: LabState, host: UnderlayHost | None) -> JsonObject | None:
+    """A host on the underlay; None: the lab has none."""
+    if host is None:
         return None
     return {
-        "address": str(outsider.address),
-        "address6": str(outsider.address6) if outsider.address6 else None,
-        "netns": str(folder.netns(state.name) / namespace_name(state.name, outsider.name)),
+        "address": str(host.address),
+        "address6": str(host.address6) if host.address6 else None,
+        "netns": str(folder.netns(state.name) / namespace_name(state.name, host.name)),
+    }
+
+
+def _etcd(folder: LabFolder, state: LabState) -> JsonObject | None:
+    host, process = _host(folder, state, state.settings.etcd), state.etcd
+    if host is None:
+        return None
+    return host | {
+        "pid": process.pid if process is not None and is_alive(process) else None,
+        "paused": process is not None and is_held(process),
     }
 
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from tulle.errors import ConfigError, DecodeError
 from tulle.kernel.system import SystemFiles
+from tulle.lab.hosts import ETCD
 from tulle.lab.state import LabState, decode_state, encode_state
 from tulle.lab.topology import NAME, check_name
 
@@ -46,6 +47,10 @@ class LabFolder:
     def store(self, lab: str) -> Path:
         """The SQLite file that the lab's agents share."""
         return self.home(lab) / "leases.db"
+
+    def etcd(self, lab: str) -> Path:
+        """The folder of the lab's etcd: its data, its log."""
+        return self.home(lab) / ETCD
 
     def netns(self, lab: str) -> Path:
         """The folder in which the lab's namespaces have their names."""

@@ -3,19 +3,22 @@
 Waiting is the agents' own ``wait`` verb, answered by the pass that converged; nothing is polled.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 from tulle.agent.control import ask
 from tulle.agent.options import AgentOptions
 from tulle.errors import ProcessFailed, TulleError
 from tulle.kernel.netns import inside
-from tulle.lab.agents import Forked, Order, Serve, forked, log_file
+from tulle.lab.children import Forked, Order, forked
 from tulle.lab.leases import store_url
 from tulle.lab.pods import Attachment, attach, find_plugin
+from tulle.lab.processes import is_alive, is_held
 from tulle.lab.site import Lab
 from tulle.lab.state import PodRecord
 from tulle.lab.topology import LabNode
@@ -25,6 +28,9 @@ from tulle.plan.desired import Settings
 READY_S: Final = 60
 LAST_WORDS_S: Final = 3.0
 """For an agent that no longer answers to say why; its socket closes before it ends."""
+LOG_FILE: Final = "var/log/tulled.log"
+Serve: TypeAlias = Callable[[AgentOptions], None]
+"""Be an agent with these options, log to stderr, return when told to end."""
 THREADS: Final = 8
 """At once: more do not help, since the work is the agents' own."""
 
@@ -36,27 +42,48 @@ def inhabit(lab: Lab, nodes: Sequence[LabNode], serve: Serve) -> None:
     """
     for node in nodes:
         lab.node_root(node).mkdir(mode=0o755)
-    with forked([_order(lab, node) for node in nodes], serve, lab.folder.home(lab.name)) as brood:
-        processes = {node: agent.process for node, agent in brood.agents.items()}
+    with forked([_order(lab, node, serve) for node in nodes], lab.folder.home(lab.name)) as brood:
+        processes = {node: agent.process for node, agent in brood.children.items()}
         lab.note(replace(lab.state, agents=lab.state.agents | processes))
         brood.begin()
         with _pool() as pool:
-            settling = {name: pool.submit(_settle, lab, name, brood.agents) for name in brood.as_they_serve(READY_S)}
+            settling = {name: pool.submit(_settle, lab, name, brood.children) for name in brood.as_they_serve(READY_S)}
             others = len(lab.state.nodes) - 1
-            knowing = [pool.submit(_converged, lab, node, brood.agents, others) for node in lab.state.nodes]
+            knowing = [pool.submit(_converged, lab, node, brood.children, others) for node in _tended(lab)]
             _finish([*settling.values(), *knowing])
     pods = [pod for node in nodes for pod in settling[node.name].result()]
     lab.note(replace(lab.state, ready=True, pods=(*lab.state.pods, *pods)))
 
 
-def _order(lab: Lab, node: LabNode) -> Order:
+def _tended(lab: Lab) -> list[LabNode]:
+    """The nodes whose agents can learn something: those that were ended or paused are not waited for."""
+    agents = lab.state.agents
+    return [
+        node
+        for node in lab.state.nodes
+        if (agent := agents.get(node.name)) is not None and is_alive(agent) and not is_held(agent)
+    ]
+
+
+def _order(lab: Lab, node: LabNode, serve: Serve) -> Order:
     options = AgentOptions(
         root=lab.node_root(node),
-        store=store_url(lab.folder, lab.name),
+        store=store_url(lab.folder, lab.state),
         iface=(NODE_DEVICE,),
         settings=Settings(ip_masq=True),
     )
-    return Order(node=node.name, netns=lab.netns(node.name), options=options)
+    return Order(
+        name=node.name,
+        what=f"agent of {node.name}",
+        netns=lab.netns(node.name),
+        log=_log_file(options.root),
+        life=partial(serve, options),
+    )
+
+
+def _log_file(root: Path) -> Path:
+    """Where the agent of the node with this root writes its log."""
+    return root / LOG_FILE
 
 
 def _settle(lab: Lab, name: str, agents: Mapping[str, Forked]) -> list[PodRecord]:
@@ -85,7 +112,7 @@ def _reason(lab: Lab, node: LabNode, agents: Mapping[str, Forked]) -> str:
     if agent is not None and (words := agent.reason(LAST_WORDS_S)):
         return words
     try:
-        lines = log_file(lab.node_root(node)).read_text(errors="replace").splitlines()
+        lines = _log_file(lab.node_root(node)).read_text(errors="replace").splitlines()
     except OSError:
         return ""
     return lines[-1] if lines else ""

@@ -113,6 +113,7 @@ KEYS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "vni": _vni,
     "port": _port,
     "outside": _truth,
+    "store": _text,
     "checks": _checks,
 }
 """The keys that are fields of ``LabSettings``, each with its reader; ``nodes`` and ``pods`` are beside them."""

@@ -7,16 +7,18 @@ Each thing is in the state before it is made; ``down`` removes what the state li
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from errno import EPERM
 from typing import Final
 
-from tulle.errors import ConfigError, KernelError, Unsupported
+from tulle.errors import ConfigError, KernelError, StoreUnavailable, Unsupported
 from tulle.kernel import netns
 from tulle.lab import leases, wires
-from tulle.lab.agents import Serve
+from tulle.lab.etcd import Program, etcd_runs, find_etcd, start_etcd
 from tulle.lab.folder import LabFolder
-from tulle.lab.inhabit import inhabit
+from tulle.lab.hosts import ETCD
+from tulle.lab.inhabit import Serve, inhabit
 from tulle.lab.processes import boot_id, end_all, hold, is_alive, let_go
 from tulle.lab.rootless import start_holder
 from tulle.lab.site import Lab
@@ -36,10 +38,11 @@ def up(folder: LabFolder, topology: Topology, serve: Serve) -> LabState:
     """
     with folder.lock(topology.name):
         _check_free(folder, topology)
+        program = find_etcd() if topology.settings.etcd else None
         lab = Lab(folder, planned(topology, boot_id(), folder.rootless))
         lab.note(lab.state)
         try:
-            _build(lab, serve)
+            _build(lab, serve, program)
         except BaseException as error:
             tear_down(lab)
             if isinstance(error, KernelError) and error.errno == EPERM:
@@ -61,6 +64,7 @@ def add_node(folder: LabFolder, name: str, grow: Callable[[Topology], LabNode], 
     """Add the node that ``grow`` designs to a running lab; on failure only this node goes again."""
     with folder.lock(name):
         lab = _running(folder, name)
+        _check_store(lab)
         node = grow(lab.state.topology)
         _check_namespaces_free(lab, [node.name, *node.pods])
         lab.note(lab.state.planning(node))
@@ -68,9 +72,11 @@ def add_node(folder: LabFolder, name: str, grow: Callable[[Topology], LabNode], 
             lab.enter()
             lab.make_namespaces([node.name, *node.pods])
             asyncio.run(wires.connect(lab, [node]))
-            asyncio.run(leases.reserve(lab, [node]))
+            leases.reserve(lab, [node])
             inhabit(lab, [node], serve)
         except BaseException:
+            with suppress(StoreUnavailable):  # what failed is said, and a reservation that stays harms nobody
+                _withdraw(lab, node)
             _remove(lab, node)
             raise
         return node
@@ -83,29 +89,48 @@ def remove_node(folder: LabFolder, name: str, node_name: str) -> LabNode:
         node = lab.state.node(node_name)
         if len(lab.state.nodes) == 1:
             raise ConfigError(f"node {node_name}", "is the last one of the lab", "use 'tulle lab down'")
+        _check_store(lab)
         lab.enter()
+        _withdraw(lab, node)
         _remove(lab, node)
         return node
 
 
-def pause_agent(folder: LabFolder, name: str, node_name: str) -> bool:
-    """Hold a node's agent where it is; False: it was held already.
+def pause(folder: LabFolder, name: str, place: str) -> bool:
+    """Hold a node's agent, or the lab's etcd, where it is; False: it was held already.
 
-    Its kernel stays as it is, and nobody repairs it.  Raises ConfigError: no such node, or no agent lives there.
+    The kernels stay as they are, and what is held repairs and answers nothing.  Raises ConfigError: no such
+    place, or nothing lives there.
     """
-    return hold(_agent(folder, name, node_name))
+    state = _running(folder, name).state
+    process = _process(state, place)
+    if process is None or not is_alive(process):
+        raise ConfigError(_called(state, place), "does not run", _revival(state, place))
+    return hold(process)
 
 
-def resume_agent(folder: LabFolder, name: str, node_name: str) -> bool:
-    """Let a held agent go on; False: it was not held.  Raises ConfigError as ``pause_agent`` does."""
-    return let_go(_agent(folder, name, node_name))
+def resume(folder: LabFolder, name: str, place: str) -> bool:
+    """Let go on what ``pause`` held, and start an etcd that has ended on the data that it left; False: it ran.
+
+    Raises ConfigError as ``pause`` does, but for an etcd; then Unsupported, ProcessFailed.
+    """
+    with folder.lock(name):
+        lab = _running(folder, name)
+        process = _process(lab.state, place)
+        if process is not None and is_alive(process):
+            return let_go(process)
+        if not _is_etcd(lab.state, place):
+            raise ConfigError(_called(lab.state, place), "does not run", _revival(lab.state, place))
+        lab.enter()
+        start_etcd(lab, find_etcd())
+        return True
 
 
 def tear_down(lab: Lab) -> None:
     """Remove everything that the state lists; the state itself last."""
     state = lab.state
     if state.boot_id == boot_id():  # of another boot nothing but files is left
-        end_all(state.agents.values(), GRACE_S)
+        end_all([*state.agents.values(), *([state.etcd] if state.etcd is not None else [])], GRACE_S)
         if not state.rootless:
             lab.delete_namespaces(state.namespaces)
         if state.holder is not None:
@@ -115,44 +140,61 @@ def tear_down(lab: Lab) -> None:
     lab.folder.remove(state.name)
 
 
-def _build(lab: Lab, serve: Serve) -> None:
+def _build(lab: Lab, serve: Serve, program: Program | None) -> None:
     state = lab.state
     lab.folder.make_home(state.name)
     if state.rootless:
         start_holder(lambda holder: lab.note(replace(lab.state, holder=holder)))
         lab.enter()
     lab.make_namespaces(state.topology.places)
-    asyncio.run(_prepare(lab))
+    asyncio.run(wires.lay(lab))
+    if program is not None:
+        start_etcd(lab, program)
+    leases.prepare(lab)
     inhabit(lab, state.nodes, serve)
-
-
-async def _prepare(lab: Lab) -> None:
-    await wires.lay(lab)
-    await leases.prepare(lab)
 
 
 def _remove(lab: Lab, node: LabNode) -> None:
     """Undo one node, as far as it got."""
     agent = lab.state.agents.get(node.name)
     end_all([agent] if agent is not None else [], GRACE_S)
-    asyncio.run(_withdraw(lab, node))
+    asyncio.run(wires.disconnect(lab, node))
     names = [namespace_name(lab.name, name) for name in (node.name, *node.pods)]
     lab.delete_namespaces([name for name in names if name in lab.state.namespaces])
     lab.folder.remove_node_root(lab.name, node.name)
     lab.note(lab.state.without(node))
 
 
-async def _withdraw(lab: Lab, node: LabNode) -> None:
-    await leases.forget(lab, node)
-    await wires.disconnect(lab, node)
+def _withdraw(lab: Lab, node: LabNode) -> None:
+    """End a node's agent and delete its lease, so that its peers let go of it.  Raises StoreUnavailable."""
+    agent = lab.state.agents.get(node.name)
+    end_all([agent] if agent is not None else [], GRACE_S)
+    leases.forget(lab, node)
 
 
-def _agent(folder: LabFolder, name: str, node_name: str) -> Process:
-    state = _running(folder, name).state
-    agent = state.agents.get(state.node(node_name).name)
-    if agent is None or not is_alive(agent):
-        raise ConfigError(f"agent of {node_name}", "does not run", "'tulle lab down' and 'tulle lab up' start another")
-    return agent
+def _check_store(lab: Lab) -> None:
+    """Raises ConfigError: the lab's etcd does not answer, and nodes cannot come or go without it."""
+    if lab.state.settings.etcd is not None and not etcd_runs(lab.state):
+        raise ConfigError(f"etcd of lab {lab.name}", "does not answer", f"'tulle lab resume {ETCD}' lets it go on")
+
+
+def _is_etcd(state: LabState, place: str) -> bool:
+    return place == ETCD and state.settings.etcd is not None
+
+
+def _process(state: LabState, place: str) -> Process | None:
+    """The agent of a node, or the etcd; None: it was never started.  Raises ConfigError: there is no such place."""
+    return state.etcd if _is_etcd(state, place) else state.agents.get(state.node(place).name)
+
+
+def _called(state: LabState, place: str) -> str:
+    return f"etcd of lab {state.name}" if _is_etcd(state, place) else f"agent of {place}"
+
+
+def _revival(state: LabState, place: str) -> str:
+    if _is_etcd(state, place):
+        return f"'tulle lab resume {ETCD}' starts it again"
+    return "'tulle lab down' and 'tulle lab up' start another"
 
 
 def _running(folder: LabFolder, name: str) -> Lab:

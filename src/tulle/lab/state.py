@@ -39,6 +39,8 @@ class PodRecord:
 class LabState:
     """One lab.  ``namespaces`` are full names; ``holder`` keeps a rootless lab's user namespace alive.
 
+    ``etcd`` is the lab's own one: None where the lab has none, or where it was not started yet.
+
     ``ready`` is False while ``up`` is at work, and stays so when it was killed.
     """
 
@@ -51,6 +53,7 @@ class LabState:
     namespaces: tuple[str, ...] = ()
     nodes: tuple[LabNode, ...] = ()
     agents: dict[str, Process]
+    etcd: Process | None = None
     pods: tuple[PodRecord, ...] = ()
 
     @property

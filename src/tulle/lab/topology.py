@@ -12,16 +12,13 @@ from typing import Final, TypeVar
 
 from tulle.errors import ConfigError
 from tulle.lab.checks import Check
+from tulle.lab.hosts import FIRST_NODE, UNDERLAY, UNDERLAY6, UnderlayHost, etcd_host, outside_host
 from tulle.model.network import VXLAN_OVERHEAD, VXLAN_OVERHEAD6, HostGw, IPNetwork, Vxlan
 from tulle.wire.cni_conf import MODES
 
 DEFAULT_LAB: Final = "lab"
 NETWORK: Final = IPv4Network("10.244.0.0/16")
 NETWORK6: Final = IPv6Network("fd10:244::/48")
-UNDERLAY: Final = IPv4Network("192.168.64.0/24")
-UNDERLAY6: Final = IPv6Network("fd64::/64")
-FIRST_NODE: Final = 10
-"""Node n has host number 10 + n on the underlay; the router has 1."""
 SUBNET_LEN6: Final = 64
 LEAST_MTU: Final = 576
 """The datagram that every IPv4 host must take.  Source: RFC 791 §3.1."""
@@ -29,10 +26,11 @@ LEAST_MTU6: Final = 1280
 """The least link MTU of IPv6.  Source: RFC 8200 §5."""
 UNDERLAYS: Final = ("switch", "router")
 BACKENDS: Final = (Vxlan.type, HostGw.type)
-OUTSIDE: Final = "outside"
-OUTSIDE_NUMBER: Final = 2
-"""Its host number on the underlay."""
+STORES: Final = ("sqlite", "etcd")
 
+_CHOICES: Final = {"underlay": UNDERLAYS, "backend": BACKENDS, "store": STORES, "pod_mode": MODES}
+_SETTINGS: Final = ("name", "underlay", "backend", "pod_mode", "ipv6", "outside", "store")
+"""The wishes that are fields of ``LabSettings``."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}")
 T = TypeVar("T")
 
@@ -49,15 +47,10 @@ class LabNode:
     subnet6: IPv6Network | None
     pods: tuple[str, ...]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outsider:
-    """A host on the underlay that is no part of the cluster: no agent, no lease, no route to any pod."""
-
-    name: str = OUTSIDE
-    number: int = 0
-    address: IPv4Address = UNDERLAY[OUTSIDE_NUMBER]
-    address6: IPv6Address | None = None
+    @property
+    def port(self) -> str:
+        """The underlay's end of its link."""
+        return f"port{self.number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +69,26 @@ class LabSettings:
     port: int = 8472
     pod_mode: str = MODES[0]
     outside: bool = False
-    """Is there an ``Outsider``?"""
+    """Is there a host outside?"""
+    store: str = STORES[0]
+    """What the agents share: a file, or an etcd on a host of its own."""
     checks: tuple[Check, ...] = ()
     """What ``lab check`` proves."""
 
     @property
-    def outsider(self) -> Outsider | None:
+    def outsider(self) -> UnderlayHost | None:
         """The host outside, where the lab has one."""
-        return Outsider(address6=UNDERLAY6[OUTSIDE_NUMBER] if self.ipv6 else None) if self.outside else None
+        return outside_host(ipv6=self.ipv6) if self.outside else None
+
+    @property
+    def etcd(self) -> UnderlayHost | None:
+        """The host with the etcd, where the lab has one."""
+        return etcd_host(ipv6=self.ipv6) if self.store == "etcd" else None
+
+    @property
+    def hosts(self) -> tuple[UnderlayHost, ...]:
+        """All that is on the underlay beside the nodes."""
+        return tuple(host for host in (self.outsider, self.etcd) if host is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +109,9 @@ class Topology:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """All that has a namespace: the underlay, the host outside, nodes, pods."""
-        outside = (OUTSIDE,) if self.settings.outside else ()
-        return (self.settings.underlay, *outside, *(node.name for node in self.nodes), *self.pods)
+        """All that has a namespace: the underlay, the hosts on it, nodes, pods."""
+        hosts = (host.name for host in self.settings.hosts)
+        return (self.settings.underlay, *hosts, *(node.name for node in self.nodes), *self.pods)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +126,7 @@ class Wishes:
     pod_mode: str | None = None
     ipv6: bool | None = None
     outside: bool | None = None
+    store: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +145,7 @@ def design(wishes: Wishes, file: LabFile | None = None) -> Topology:
     Raises ConfigError naming the object and the rule that it breaks.
     """
     file = file or LabFile()
-    said = {key: getattr(wishes, key) for key in ("name", "underlay", "backend", "pod_mode", "ipv6", "outside")}
+    said = {key: getattr(wishes, key) for key in _SETTINGS}
     settings = _checked({**file.settings, **{key: value for key, value in said.items() if value is not None}})
     if file.named is not None:
         if wishes.nodes is not None or wishes.pods is not None:
@@ -212,12 +218,9 @@ def _is_address(text: str) -> bool:
 def _checked(values: Mapping[str, object]) -> LabSettings:
     settings = LabSettings(**values)  # pyright: ignore[reportArgumentType]  # each value went through its own reader
     check_name("lab", settings.name)
-    if settings.underlay not in UNDERLAYS:
-        raise ConfigError(f"underlay {settings.underlay}", "must be switch or router")
-    if settings.backend not in BACKENDS:
-        raise ConfigError(f"backend {settings.backend}", f"must be {' or '.join(BACKENDS)}")
-    if settings.pod_mode not in MODES:
-        raise ConfigError(f"pod_mode {settings.pod_mode}", f"must be {' or '.join(MODES)}")
+    for key, choices in _CHOICES.items():
+        if (value := getattr(settings, key)) not in choices:
+            raise ConfigError(f"{key} {value}", f"must be {' or '.join(choices)}")
     if settings.backend == HostGw.type and settings.underlay != "switch":
         rule = f"its nodes must be neighbours, and underlay {settings.underlay} stands between them"
         raise ConfigError(f"backend {settings.backend}", rule, "take --underlay switch, or --backend vxlan")
@@ -264,10 +267,9 @@ def _check_room(settings: LabSettings, number: int, name: str, pods: int) -> Non
 
 
 def _check_names(settings: LabSettings, nodes: Iterable[LabNode]) -> None:
-    """Nodes, pods and the underlay share one space of names, since each is a namespace of the lab."""
+    """All that has a namespace in the lab shares one space of names."""
     seen = {settings.underlay: "the underlay's namespace"}
-    if settings.outside:
-        seen[OUTSIDE] = "the host outside"
+    seen |= {host.name: f"the host {host.name}" for host in settings.hosts}
     for node in nodes:
         for what, name in (("node", node.name), *(("pod", pod) for pod in node.pods)):
             check_name(what, name)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Final
 
-from tulle.lab.topology import UNDERLAY, UNDERLAY6, LabNode, LabSettings, Outsider
+from tulle.lab.hosts import UNDERLAY, UNDERLAY6, UnderlayHost
+from tulle.lab.topology import LabNode, LabSettings
 from tulle.model.network import IPAddress, IPNetwork
 from tulle.model.objects import Address, BridgeKind, KernelObject, Link, OtherKind, Route, Sysctl, VethKind
 from tulle.model.state import KernelState
@@ -30,11 +31,6 @@ ACCEPT_DAD: Final = "net/ipv6/conf/default/accept_dad"
 def everything_kept(_: KernelObject) -> Standing:
     """The lab's judge: in a namespace that it has just made, it sets what it wants and deletes nothing."""
     return Standing.KEPT
-
-
-def port_name(node: LabNode | Outsider) -> str:
-    """The underlay's end of a node's link."""
-    return f"port{node.number}"
 
 
 def ground(settings: LabSettings) -> KernelState:
@@ -59,17 +55,17 @@ def middle(settings: LabSettings) -> KernelState:
             return KernelState.of([bridge])
 
 
-def port(settings: LabSettings, node: LabNode | Outsider, netns: str) -> KernelState:
+def port(settings: LabSettings, node: LabNode | UnderlayHost, netns: str) -> KernelState:
     """The underlay's end of the link to ``node``, whose namespace is at the path ``netns``."""
     pair = VethKind(peer=NODE_DEVICE, peer_netns=netns, peer_mtu=settings.mtu)
     on_bridge = BRIDGE if settings.underlay == "switch" else None
-    link = Link(name=port_name(node), kind=pair, mtu=settings.mtu, master=on_bridge, alias=_alias(settings))
+    link = Link(name=node.port, kind=pair, mtu=settings.mtu, master=on_bridge, alias=_alias(settings))
     if settings.underlay == "switch":
         return KernelState.of([link])
     return KernelState.of([link, *_router_port(node)])
 
 
-def node_end(settings: LabSettings, node: LabNode | Outsider) -> KernelState:
+def node_end(settings: LabSettings, node: LabNode | UnderlayHost) -> KernelState:
     """A node's end of its link: ``eth0`` with its addresses and routes, as its agent finds it."""
     eth0 = Link(name=NODE_DEVICE, kind=VethKind(), mtu=settings.mtu, alias=_alias(settings))
     routed = settings.underlay == "router"
@@ -83,15 +79,15 @@ def node_end(settings: LabSettings, node: LabNode | Outsider) -> KernelState:
     return KernelState.of(objects)
 
 
-def _router_port(node: LabNode | Outsider) -> Iterator[KernelObject]:
-    device = port_name(node)
+def _router_port(node: LabNode | UnderlayHost) -> Iterator[KernelObject]:
+    device = node.port
     for address, _, gateway in _families(node):
         whole = IPv4Network(address) if isinstance(address, IPv4Address) else IPv6Network(address)
         yield _address(device, gateway, gateway.max_prefixlen)
         yield Route(dst=whole, device=device, protocol=RTPROT_STATIC)
 
 
-def _families(node: LabNode | Outsider) -> Iterator[tuple[IPAddress, IPNetwork, IPAddress]]:
+def _families(node: LabNode | UnderlayHost) -> Iterator[tuple[IPAddress, IPNetwork, IPAddress]]:
     """A node's address, the wire's network and the router's address, of each family that the lab has."""
     yield node.address, UNDERLAY, ROUTER
     if node.address6 is not None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from tulle.kernel.linux import LinuxKernel
 from tulle.lab import underlay
+from tulle.lab.hosts import UnderlayHost
 from tulle.lab.site import Lab
-from tulle.lab.topology import LabNode, Outsider
+from tulle.lab.topology import LabNode
 from tulle.model.change import Delete, Plan
 from tulle.model.objects import Link, VethKind
 from tulle.model.state import KernelState, Scope
@@ -18,11 +19,10 @@ async def lay(lab: Lab) -> None:
     settings, middle = lab.state.settings, lab.netns(lab.state.settings.underlay)
     await _apply(middle, underlay.ground(settings))
     await _apply(middle, underlay.middle(settings))
-    outsider = settings.outsider
-    await connect(lab, [*lab.state.nodes, *([outsider] if outsider else [])])
+    await connect(lab, [*lab.state.nodes, *settings.hosts])
 
 
-async def connect(lab: Lab, nodes: Sequence[LabNode | Outsider]) -> None:
+async def connect(lab: Lab, nodes: Sequence[LabNode | UnderlayHost]) -> None:
     """Give each of ``nodes`` its link to the underlay.  Raises KernelError."""
     settings = lab.state.settings
     for node in nodes:
@@ -35,7 +35,7 @@ async def connect(lab: Lab, nodes: Sequence[LabNode | Outsider]) -> None:
 
 async def disconnect(lab: Lab, node: LabNode) -> None:
     """Remove the underlay's end of a node's link.  That it is gone already is success."""
-    link = Link(name=underlay.port_name(node), kind=VethKind())
+    link = Link(name=node.port, kind=VethKind())
     kernel = LinuxKernel.open(lab.netns(lab.state.settings.underlay))
     try:
         await kernel.apply(Plan((Delete(link),)))

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from tulle.lab.topology import LabNode, Topology
+from tulle.lab.hosts import ETCD
+from tulle.lab.topology import LabNode, LabSettings, Topology
 from tulle.model.network import IPAddress, IPNetwork, Vxlan
 from tulle.model.objects import (
     RTPROT_TULLE_POD,
@@ -81,18 +82,39 @@ class ClusterNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterHost:
+    """A host on the underlay that is no node.  ``state`` is that of the etcd on it; "" when none is there to run."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    state: AgentState = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """All of it.  ``underlay`` is ``switch``, ``router``, or "" when nobody says."""
 
     name: str
     nodes: tuple[ClusterNode, ...]
     underlay: str = ""
+    hosts: tuple[ClusterHost, ...] = ()
 
 
 def planned(topology: Topology) -> Cluster:
     """What a lab of this topology will look like."""
     nodes = tuple(_planned(topology, node) for node in topology.nodes)
-    return named(Cluster(name=topology.name, nodes=nodes, underlay=topology.settings.underlay))
+    return named(standing(topology.settings, Cluster(name=topology.name, nodes=nodes)))
+
+
+def standing(settings: LabSettings, cluster: Cluster, etcd: AgentState = "") -> Cluster:
+    """The same on a lab's underlay, with the hosts beside it; ``etcd`` is how the lab's one is."""
+    hosts = tuple(
+        ClusterHost(
+            name=host.name, addresses=_texts((host.address, host.address6)), state=etcd if host.name == ETCD else ""
+        )
+        for host in settings.hosts
+    )
+    return replace(cluster, underlay=settings.underlay, hosts=hosts)
 
 
 def _planned(topology: Topology, node: LabNode) -> ClusterNode:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from tulle.render.cluster import Cluster, ClusterNode, ClusterWay
+from tulle.render.graph_hosts import ROOM, hosts_row
 from tulle.render.looks import asset, packed
 from tulle.render.scene import Point, Said
 from tulle.render.svg import ROOT
@@ -86,6 +87,9 @@ def graph_map(cluster: Cluster, drawing: Drawing, top: int) -> tuple[int, int, s
         drawn += _buses(cluster, row, y, height, width)
         drawn += _names(cluster, y + height, drawing) if y == top else ""
         y += height + _BUS + 18
+    if cluster.hosts:
+        drawn += hosts_row(cluster.hosts, y - _BUS - 18, width - MARGIN, drawing.choose)
+        y += ROOM
     return width, y, _trunk(rows, top) + drawn
 
 
@@ -102,7 +106,7 @@ def description(cluster: Cluster) -> str:
         f"{node.name} {' '.join(node.addresses)}: "
         + ", ".join([*(f"{pod.name} {pod.address}".strip() for pod in node.pods), *(_told(way) for way in node.ways)])
         for node in cluster.nodes
-    )
+    ) + "".join(f"\n{host.name} {' '.join(host.addresses)}" for host in cluster.hosts)
 
 
 def _told(way: ClusterWay) -> str:

@@ -22,6 +22,8 @@ WORDS: Final = {
     "router": ("underlay: a router between the nodes", "底层网络：节点之间有一台路由器"),
     "topology": ("from the topology, not running", "来自拓扑文件，未运行"),
     "peer": ("known by its lease only", "仅由租约得知"),
+    "host paused": ("paused", "已暂停"),
+    "host gone": ("does not run", "未运行"),
     "none": ("none", "无"),
     "more": ("and {} more", "另有 {} 个"),
 }
@@ -39,9 +41,18 @@ def graph_lines(cluster: Cluster, lang: str, columns: int) -> list[Line]:
     lines = [Line(f"{cluster.name}: {say('topology', lang)}"), Line("")] if told else []
     for node in cluster.nodes:
         lines += [*_node(node, lang, columns), Line("")]
-    if cluster.underlay:
-        lines.append(Line(say(cluster.underlay, lang)))
-    return lines if cluster.underlay else lines[:-1]
+    if not cluster.underlay:
+        return lines[:-1]
+    return [*lines, Line(say(cluster.underlay, lang)), *_hosts(cluster, lang)]
+
+
+def _hosts(cluster: Cluster, lang: str) -> Iterable[Line]:
+    """What is on the underlay beside the nodes."""
+    for at, host in enumerate(cluster.hosts):
+        stem = "└ " if at == len(cluster.hosts) - 1 else "├ "
+        unwell = f"  ({say(f'host {host.state}', lang)})" if f"host {host.state}" in WORDS else ""
+        told = f"{stem}{host.name:8}{' '.join(host.addresses)}{unwell}"
+        yield Line(told, "bad") if unwell else Line(told)
 
 
 def _node(node: ClusterNode, lang: str, columns: int) -> Iterable[Line]:

@@ -15,7 +15,9 @@ ASCII: Final = str.maketrans("┌┐└┘─│┬┴├┤┼·", "++++-|+++++
 WORDS: Final = {
     "switch": ("underlay: switch", "底层网络：交换机 switch"),
     "router": ("underlay: router", "底层网络：路由器 router"),
-    "outside": ("{}, with outside {}", "{}，外部主机 outside {}"),
+    "hosts": ("{}, with {}", "{}，另有 {}"),
+    "etcd away": (" (does not run)", "（未运行）"),
+    "etcd paused": (" (paused)", "（已暂停）"),
     "route": ("route", "路由"),
     "routed": ("routed", "路由"),
     "try": ("Try:", "试一试："),
@@ -85,8 +87,18 @@ def _counts(lab: JsonObject, lang: str) -> str:
 
 
 def _underlay(lab: JsonObject, lang: str) -> str:
-    underlay = say(lab["underlay"], lang)
-    return say("outside", lang).format(underlay, lab["outside"]["address"]) if lab["outside"] else underlay
+    """What joins the nodes, and who else is on it."""
+    hosts = [f"{name} {lab[name]['address']}" for name in ("outside", "etcd") if lab[name]]
+    underlay, unwell = say(lab["underlay"], lang), _etcd_unwell(lab["etcd"])
+    told = say("and", lang).join(hosts) + (say(unwell, lang) if unwell else "")
+    return say("hosts", lang).format(underlay, told) if hosts else underlay
+
+
+def _etcd_unwell(etcd: JsonObject | None) -> str:
+    """Why the store does not answer, as a word; "" when it does, or is a file."""
+    if etcd is None or (etcd["pid"] and not etcd["paused"]):
+        return ""
+    return "etcd paused" if etcd["pid"] else "etcd away"
 
 
 # -- the picture ------------------------------------------------------------------------

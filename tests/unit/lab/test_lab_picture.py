@@ -92,11 +92,25 @@ def test_without_a_tunnel_the_route_leads_straight_to_the_underlay() -> None:
     ("wishes", "lang", "line"),
     [
         (Wishes(outside=True), "en", "underlay: switch, with outside 192.168.64.2"),
-        (Wishes(outside=True, underlay="router"), "zh", "底层网络：路由器 router，外部主机 outside 192.168.64.2"),
+        (Wishes(outside=True, underlay="router"), "zh", "底层网络：路由器 router，另有 outside 192.168.64.2"),
     ],
 )
 def test_a_host_outside_is_told_with_the_underlay_that_it_is_on(wishes: Wishes, lang: str, line: str) -> None:
     assert format_lab(facts(wishes), lang, 80).splitlines()[-1].strip() == line
+
+
+@pytest.mark.parametrize(
+    ("etcd", "lang", "line"),
+    [
+        ({"pid": 7, "paused": False}, "en", "underlay: switch, with etcd 192.168.64.3"),
+        ({"pid": 7, "paused": True}, "en", "underlay: switch, with etcd 192.168.64.3 (paused)"),
+        ({"pid": None, "paused": False}, "zh", "底层网络：交换机 switch，另有 etcd 192.168.64.3（未运行）"),
+    ],
+)
+def test_the_etcd_is_told_with_how_it_is(etcd: JsonObject, lang: str, line: str) -> None:
+    lab = facts(Wishes(store="etcd"))
+    lab["etcd"] |= etcd
+    assert format_lab(lab, lang, 80).splitlines()[-1].strip() == line
 
 
 def test_plain_characters_draw_the_same_picture() -> None:

@@ -118,6 +118,8 @@ REFUSED_FILES = [
     ),
     pytest.param("outside = 'yes'", "lab.toml: outside: must be true or false", id="text for a truth"),
     pytest.param("outside = true\n[nodes]\noutside = []", "is taken by the host outside", id="a second outside"),
+    pytest.param("store = 'redis'", "store redis: must be sqlite or etcd", id="unknown store"),
+    pytest.param("store = 'etcd'\n[nodes]\netcd = []", "is taken by the host etcd", id="a node named as the store"),
     pytest.param("checks = ['pod1 reaches outside']", "outside is no node or pod", id="nobody outside"),
     pytest.param("vni = 0", "lab.toml: vni 0: must be 1 to 16777215", id="VNI zero"),
     pytest.param("[nodes]\na = ['b', 'b']", "pod b: the name is taken by a pod", id="pod twice"),

@@ -7,7 +7,7 @@ import pytest
 from tests.kit.pictures import HOSTILE
 from tests.kit.svg_texts import SVG, Reader, overlaps, parsed
 from tulle.lab.topology import Wishes, design
-from tulle.render.cluster import Cluster, ClusterNode, ClusterPod, ClusterWay, planned
+from tulle.render.cluster import Cluster, ClusterHost, ClusterNode, ClusterPod, ClusterWay, planned
 from tulle.render.graph import graph_svg
 from tulle.render.graph_text import graph_lines
 from tulle.render.walk_text import printed, width
@@ -43,6 +43,8 @@ CLUSTERS = {
     "an entry missing": BROKEN,
     "dual stack": planned(design(Wishes(nodes=3, ipv6=True))),
     "seven nodes, many pods": planned(design(Wishes(nodes=7, pods=11, underlay="router"))),
+    "hosts on the underlay": planned(design(Wishes(nodes=4, outside=True, store="etcd", ipv6=True))),
+    "a store that is away": replace(TWO, hosts=(ClusterHost(name="etcd", addresses=("192.168.64.3",), state="gone"),)),
     "one node": planned(design(Wishes(nodes=1))),
     "no pods": planned(design(Wishes(nodes=2, pods=0))),
     "hostile names": NAMES,

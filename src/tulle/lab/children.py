@@ -1,7 +1,8 @@
-"""The lab's agents: real ones, forked from this warmed process, one per node and in its namespace.
+"""The processes that a lab starts: forked from this warmed one, each in its namespace.
 
-A fork waits until its number is in the lab's state before it does anything, so that no agent
-can outlive a killed ``up`` unrecorded.  What an agent does is ``agent/``'s business.
+A fork waits until its number is in the lab's state before it does anything, so that none can
+outlive a killed ``up`` unrecorded.  What one does with its life is its order's business: an agent
+lives it here, an etcd becomes another program.
 """
 
 import gc
@@ -12,40 +13,41 @@ import struct
 import sys
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
 from tulle.agent.notify import READY
-from tulle.agent.options import AgentOptions
 from tulle.errors import EXIT_COULD_NOT, EXIT_YES, ProcessFailed, TulleError
 from tulle.kernel.netns import enter
 from tulle.lab.processes import be_mortal, identify, undisturbed
 from tulle.lab.state import Process
 
-LOG_FILE: Final = "var/log/tulled.log"
 EAR: Final = ".ready"
 COMM: Final = Path("/proc/self/comm")
 UCRED: Final = struct.Struct("=iII")
 """pid, uid, gid.  Source: unix(7)."""
-Serve: TypeAlias = Callable[[AgentOptions], None]
-"""Be an agent with these options, log to stderr, return when told to end."""
+Life: TypeAlias = Callable[[], None]
+"""Serve, say so by sd_notify, log to stderr, return when told to end; or become a program that does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One agent to start: its node, its options, and the namespace that it lives in."""
+    """One process to start: its life, the namespace and the log for it, and ``what`` messages call it."""
 
-    node: str
+    name: str
+    what: str
     netns: Path
-    options: AgentOptions
+    log: Path
+    life: Life
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forked:
-    """A forked agent.  ``last_words`` carries why it ended, and ends with it."""
+    """A forked process.  ``last_words`` carries why it ended; it closes with it, or when it becomes another program."""
 
+    what: str
     process: Process
     last_words: socket.socket
 
@@ -58,64 +60,61 @@ class Forked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brood:
-    """Agents that were forked together, by node.  ``ear`` hears each say that it is ready (sd_notify)."""
+    """Processes that were forked together, by name.  ``ear`` hears each say that it is ready (sd_notify)."""
 
-    agents: Mapping[str, Forked]
+    children: Mapping[str, Forked]
     ear: socket.socket
     begin: Callable[[], None]
     """Let them begin, once: their numbers are in the state."""
 
     def as_they_serve(self, timeout_s: float) -> Generator[str]:
-        """The nodes, each once its agent has a lease and answers.
+        """The names, each once its process serves.
 
         Raises ProcessFailed: one ended instead, or some said nothing for ``timeout_s``.
         """
-        nodes = {agent.process.pid: node for node, agent in self.agents.items()}
-        pipes = {agent.last_words.fileno(): node for node, agent in self.agents.items()}
+        waiting = {child.process.pid: name for name, child in self.children.items()}
         poller = select.poll()
-        for fd in (self.ear.fileno(), *pipes):
-            poller.register(fd, select.POLLIN)
-        while nodes:
-            events = poller.poll(timeout_s * 1000)
-            if not events:
-                raise ProcessFailed(f"agent of {min(nodes.values())}", f"not ready after {timeout_s:g} s")
-            for fd, _ in events:
-                if fd in pipes:
-                    reason = self.agents[pipes[fd]].reason()
-                    raise ProcessFailed(f"agent of {pipes[fd]}", reason or "ended at once")
-                node = nodes.pop(_hear(self.ear), None)
-                if node is not None:
-                    yield node
+        poller.register(self.ear, select.POLLIN)
+        with ExitStack() as open_files:
+            ends = {_pidfd(child, open_files): child for child in self.children.values()}
+            for fd in ends:
+                poller.register(fd, select.POLLIN)
+            while waiting:
+                events = poller.poll(timeout_s * 1000)
+                if not events:
+                    slow = self.children[min(waiting.values())]
+                    raise ProcessFailed(slow.what, f"not ready after {timeout_s:g} s")
+                for fd, _ in events:
+                    if fd in ends:
+                        raise ProcessFailed(ends[fd].what, ends[fd].reason() or "ended at once")
+                    name = waiting.pop(_hear(self.ear), None)
+                    if name is not None:
+                        yield name
 
 
 @contextmanager
-def forked(orders: Sequence[Order], serve: Serve, home: Path) -> Generator[Brood]:
+def forked(orders: Sequence[Order], home: Path) -> Generator[Brood]:
     """Fork one process per order; a socket in ``home`` hears from them.
 
-    Call it while no other thread runs.  An agent that was not let begin ends with the block;
-    the others live on.
+    Call it while no other thread runs.  One that was not let begin ends with the block; the
+    others live on.
     """
     gate, key = os.pipe2(os.O_CLOEXEC)
     gc.collect()
-    gc.freeze()  # what is imported stays shared with every agent
-    agents: dict[str, Forked] = {}
+    gc.freeze()  # what is imported stays shared with every child
+    children: dict[str, Forked] = {}
     try:
         with _listening(home / EAR) as ear:
             for order in orders:
-                parents = (key, ear.fileno(), *(agent.last_words.fileno() for agent in agents.values()))
-                agents[order.node] = _fork(order, serve, gate, parents)
-            yield Brood(agents=agents, ear=ear, begin=lambda: _open_gate(key, len(orders)))
+                parents = (key, ear.fileno(), *(child.last_words.fileno() for child in children.values()))
+                children[order.name] = _fork(order, gate, parents)
+            yield Brood(children=children, ear=ear, begin=lambda: _open_gate(key, len(orders)))
     finally:
         gc.unfreeze()
         for fd in (gate, key):
             os.close(fd)
-        for agent in agents.values():
-            agent.last_words.close()
-
-
-def log_file(root: Path) -> Path:
-    """Where the agent of the node with this root writes its log."""
-    return root / LOG_FILE
+        for child in children.values():
+            child.last_words.close()
 
 
 @contextmanager
@@ -142,11 +141,18 @@ def _hear(ear: socket.socket) -> int:
     return int(pid)
 
 
-def _open_gate(key: int, agents: int) -> None:
-    os.write(key, b"!" * agents)
+def _pidfd(child: Forked, open_files: ExitStack) -> int:
+    """A descriptor that can be read once the child has ended.  Nobody has waited for it, so its number is its own."""
+    fd = os.pidfd_open(child.process.pid)
+    open_files.callback(os.close, fd)
+    return fd
 
 
-def _fork(order: Order, serve: Serve, gate: int, parents: Sequence[int]) -> Forked:
+def _open_gate(key: int, children: int) -> None:
+    os.write(key, b"!" * children)
+
+
+def _fork(order: Order, gate: int, parents: Sequence[int]) -> Forked:
     """Fork one; the descriptors ``parents`` are not for the child, and the gate would never see the parent's end."""
     words, mouth = socket.socketpair()
     sys.stdout.flush()
@@ -156,24 +162,24 @@ def _fork(order: Order, serve: Serve, gate: int, parents: Sequence[int]) -> Fork
         if pid == 0:
             for fd in parents:
                 os.close(fd)
-            _be_agent(order, serve, gate, mouth)
+            _live(order, gate, mouth)
     mouth.close()
     process = identify(pid)
     assert process is not None, "a child that waits for us cannot have ended"
-    return Forked(process=process, last_words=words)
+    return Forked(what=order.what, process=process, last_words=words)
 
 
-def _be_agent(order: Order, serve: Serve, gate: int, mouth: socket.socket) -> NoReturn:
+def _live(order: Order, gate: int, mouth: socket.socket) -> NoReturn:
     """The child's whole life.  Never returns into the parent's stack."""
     code = EXIT_COULD_NOT
     try:
-        os.setsid()  # first: what the terminal says from here on is not for an agent
+        os.setsid()  # first: what the terminal says from here on is not for a child
         be_mortal()
         if not os.read(gate, 1):
             os._exit(code)
-        _detach(log_file(order.options.root))
+        _detach(order.log)
         enter(order.netns)
-        serve(order.options)
+        order.life()
         code = EXIT_YES
     except TulleError as error:
         print(f"tulled: {error}", file=sys.stderr)
