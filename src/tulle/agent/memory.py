@@ -21,6 +21,7 @@ from tulle.plan.intent import Intent
 from tulle.seams import Clock, Files
 from tulle.store.ports import Grant
 from tulle.wire.recollection import FILE_LIMIT, decode_head, encode_recollection, unfold_recollection
+from tulle.wire.subnet_env import SubnetEnv
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,12 @@ class Past:
         return memory
 
 
-def recollect(files: Files, state: Path, store: str, identity: Identity) -> Past | None:
+def recollect(files: Files, state: Path, store: str, identity: Identity, place: SubnetEnv | None = None) -> Past | None:
     """What the last run wrote down, when this is still the same node of the same store; None: there is nothing.
 
-    A file that cannot be believed is set aside as ``memory.jsonl.broken`` and said once.
+    ``place`` is what the daemon wrote that ran last.  One that names other subnets was flannel's, and the
+    memory is older than its time.  A file that cannot be believed is set aside as ``memory.jsonl.broken``
+    and said once.
     """
     path = state / FILE
     try:
@@ -77,7 +80,8 @@ def recollect(files: Files, state: Path, store: str, identity: Identity) -> Past
         _set_aside(files, path, content, error)
         return None
     ours = (head.node_id, head.store) == (identity.node_id, store) and fits(head.own, head.config)
-    return Past(head, files, path, content) if ours else None
+    last = place is None or (place.subnet, place.subnet6) == (head.own.subnet, head.own.subnet6)
+    return Past(head, files, path, content) if ours and last else None
 
 
 def _set_aside(files: Files, path: Path, content: bytes, why: DecodeError) -> None:

@@ -43,8 +43,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STORE_RETRY_LIMIT_S: Final = 5.0
-HASTE_S: Final = 0.5
-"""A node that remembers does not wait longer than this for a store before it goes by its memory."""
+FIRST_ANSWER_S: Final = 0.5
+LEASE_ANSWER_S: Final = 5.0
+"""A node that remembers does not wait longer for a store that is silent, or does not come to an end with a
+lease, before it goes by its memory.  A lease is taken from a look at all others, which takes a second at ten thousand.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,8 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
     """
     kernel, store, clock, random, files = rim.kernel, rim.store, rim.clock, rim.random, rim.files
     identity = node_identity(files, options.paths.state, random)
-    past = recollect(files, options.paths.state, options.store_url, identity)
+    previous = _previous(files, options)
+    past = recollect(files, options.paths.state, options.store_url, identity, previous)
     patience = Patience(clock, random, desk, past)
     config = await _network_config(store, patience)
     wish = _wish(options, config)
@@ -87,7 +91,7 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
     keeper = LeaseKeeper(
         store, store, identity, clock, random, ttl_s=options.lease_ttl_s, renew_margin_s=options.renew_margin_s
     )
-    offer = _offer(config, host, observed, options, _previous(files, options), random)
+    offer = _offer(config, host, observed, options, previous, random)
     own = await _acquire(keeper, offer, patience)
     log.info("lease %s; underlay %s", own.key, host.underlay)
     host = replace(host, connected=connected_prefixes(observed, frozenset(tunnels(config)), own.subnets))
@@ -197,13 +201,13 @@ class Patience:
         self.desk.waits_for(what)
         await self.clock.sleep(jittered(self.random))
 
-    async def ask(self, question: Awaitable[T]) -> T:
-        """The store's answer.  Raises StoreUnavailable; soon, where there is something else to go by."""
+    async def ask(self, question: Awaitable[T], within_s: float) -> T:
+        """The store's answer.  Raises StoreUnavailable; ``within_s``, where there is something else to go by."""
         try:
-            async with asyncio.timeout(None if self.past is None else HASTE_S):
+            async with asyncio.timeout(None if self.past is None else within_s):
                 return await question
         except TimeoutError:
-            raise StoreUnavailable(f"no answer within {HASTE_S:g} s") from None
+            raise StoreUnavailable(f"no answer within {within_s:g} s") from None
 
     def goes_by(self, error: StoreUnavailable) -> Recollection | None:
         """What to go by while the store is away; None: it has to be waited for."""
@@ -216,7 +220,7 @@ async def _network_config(directory: Directory, patience: Patience) -> NetworkCo
     """The shared configuration, as soon as the store has one that passes; the last one, when the store is away."""
     while True:
         try:
-            config = await patience.ask(directory.network_config())
+            config = await patience.ask(directory.network_config(), FIRST_ANSWER_S)
         except StoreUnavailable as error:
             if (past := patience.goes_by(error)) is not None:
                 return past.config
@@ -235,7 +239,7 @@ async def _acquire(keeper: LeaseKeeper, offer: Offer, patience: Patience) -> Lea
         if past is not None and patience.away is not None:
             return keeper.presume(offer, grant_of(past.head, patience.clock))
         try:
-            return await patience.ask(keeper.acquire(offer))
+            return await patience.ask(keeper.acquire(offer), LEASE_ANSWER_S)
         except StoreUnavailable as error:
             if patience.goes_by(error) is None:
                 await patience.wait(f"waiting for the store: {error}")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from errno import ENOSPC
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tulle.model.recollection import NS
 from tulle.store.ports import Grant
 from tulle.wire.network_config import encode_network_config
 from tulle.wire.recollection import decode_recollection
+from tulle.wire.subnet_env import SubnetEnv
 
 STATE = Path("/var/lib/tulle")
 FILE = STATE / "memory.jsonl"
@@ -158,6 +160,14 @@ def test_the_memory_of_another_node_or_of_another_store_is_none() -> None:
     assert recalled(files, Identity(NodeId("f" * 32))) is None
     assert recalled(files, store="etcd://elsewhere") is None
     assert recalled(MemoryFiles()) is None
+
+
+def test_a_memory_from_before_another_daemon_ran_is_none() -> None:
+    """flannel's daemon took another subnet meanwhile, and said so where both do."""
+    files, theirs = written(), IPv4Network("10.244.77.0/24")
+    same = SubnetEnv.of(None, OWN.subnet, None, OWN.subnet6, mtu=1450, ip_masq=False)
+    assert recollect(files, STATE, STORE, ME, same) is not None
+    assert recollect(files, STATE, STORE, ME, replace(same, subnet=theirs)) is None
 
 
 def test_f43_a_broken_memory_is_set_aside_and_none() -> None:
