@@ -7,6 +7,7 @@ and what a crash leaves is found by the next DEL, or by the agent's own collecti
 from tulle.cni.attach import alias_of, host_device, host_mac
 from tulle.cni.ipam import Owner
 from tulle.cni.other_ipam import give_back
+from tulle.cni.records import Record
 from tulle.cni.site import Site
 from tulle.errors import KernelError
 from tulle.model.change import Delete, Plan
@@ -19,28 +20,25 @@ from tulle.wire.cni_error import CniError
 
 async def delete(site: Site, call: Invocation) -> bytes:
     """Detach a pod.  Raises KernelError; OSError: the disk keeps what should go."""
-    was_ours = await _remove_pair(site, call.conf.name, call.owner)
-    if not was_ours and site.records(call.conf.name).get(call.owner) is None:
-        await _remove_inner_end(site, call, site.addresses(call.conf.name).of(call.owner))
     record = site.records(call.conf.name).get(call.owner)
-    if record is None and call.delegate is not None:
-        await site.ask(call.delegate, "DEL")
-    await give_up(site, call.conf.name, call.owner)
+    was_ours = await _remove_pair(site, call.owner, record)
+    if record is None:
+        if not was_ours:
+            await _remove_inner_end(site, call, site.addresses(call.conf.name).of(call.owner))
+        if call.delegate is not None:
+            await site.ask(call.delegate, "DEL")
+    await _give_up(site, call.conf.name, call.owner, record)
     return b""
 
 
 async def take_away(site: Site, network: str, owner: Owner) -> None:
-    """Remove the pair of ``owner`` and give its addresses back.  Raises KernelError, OSError."""
-    await _remove_pair(site, network, owner)
-    await give_up(site, network, owner)
+    """Remove the pair of ``owner`` and give its addresses back, whoever gave them.
 
-
-async def give_up(site: Site, network: str, owner: Owner) -> None:
-    """Give back the addresses of ``owner``, whoever gave them.  Raises CniError (another plugin's), OSError."""
+    Raises KernelError, CniError (another plugin's), OSError.
+    """
     record = site.records(network).get(owner)
-    if record is not None and record.ipam is not None:
-        await give_back(site, record)
-    release(site, network, owner)
+    await _remove_pair(site, owner, record)
+    await _give_up(site, network, owner, record)
 
 
 def release(site: Site, network: str, owner: Owner) -> None:
@@ -49,13 +47,19 @@ def release(site: Site, network: str, owner: Owner) -> None:
     recorded = () if record is None or record.ipam is not None else record.ips
     site.addresses(network).release(owner, recorded)
     site.records(network).remove(owner)
-    site.pods_changed()
 
 
-async def _remove_pair(site: Site, network: str, owner: Owner) -> bool:
+async def _give_up(site: Site, network: str, owner: Owner, record: Record | None) -> None:
+    if record is not None and record.ipam is not None:
+        await give_back(site, record)
+    release(site, network, owner)
+    if record is not None and not record.bridge:
+        site.pods_changed()
+
+
+async def _remove_pair(site: Site, owner: Owner, record: Record | None) -> bool:
     """Was there a pair of ours?  Its guard goes after it, so that nothing of it is let pass meanwhile."""
     was_ours = await site.removal.remove(host_device(*owner), alias_of(owner[0]), host_mac(*owner))
-    record = site.records(network).get(owner)
     if record is not None and record.has_rules:
         await site.rules.forget(record)
     return was_ours

@@ -57,7 +57,7 @@ class Keeper:
                 await self.look()
 
     def pods_changed(self) -> None:
-        """A pod came or went: what all of them want is another thing now."""
+        """A routed pod came or went: what all of them want is another thing now."""
         if self._gathering is None:
             self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
 
@@ -91,7 +91,7 @@ class Keeper:
     async def _renew(self, network: PodNetwork) -> Scope:
         """Read the records again; everything that they want, or wanted, is dirty."""
         before = self._wanted
-        records = {record for name in self.site.known_networks() for record in self.site.records(name).all()}
+        records = set(self.site.all_records())
         pods = [record for record in records if not record.bridge and record.boot_id == self.site.boot_id]
         if not pods and not before and before is not None:
             return Scope()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EEXIST, ENOENT
 from pathlib import Path
+from types import MappingProxyType
 
 from tulle.cni.attach import PodNetwork, adopted, gateway_of, host_device, host_scope, judge, new_bridge
 from tulle.cni.delegate import Inside, execute
@@ -55,11 +56,12 @@ class Site:
     trouble: Callable[[], str] = str
     """Why what was written may not be on disk; "" when it is."""
     pods_changed: Callable[[], None] = lambda: None
-    """Called when a routed pod came, or any pod went."""
+    """Called when a routed pod came or went."""
     planning: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The bridge is shared: look at it and change it in one piece."""
     rules: PodRules = field(init=False)
     _addresses: dict[str, Addresses] = field(default_factory=dict[str, Addresses])
+    _records: dict[str, Records] = field(default_factory=dict[str, Records])
     _served: dict[Owner, "_Queue"] = field(default_factory=dict[Owner, "_Queue"])
 
     def __post_init__(self) -> None:
@@ -76,11 +78,17 @@ class Site:
 
     def records(self, network: str) -> Records:
         """What was attached to one network."""
-        return Records(Folder(self.state / "attachments" / network, self.settle, self.before))
+        if network not in self._records:
+            self._records[network] = Records(Folder(self.state / "attachments" / network, self.settle, self.before))
+        return self._records[network]
+
+    def all_records(self) -> Iterator[Record]:
+        """What was attached, to whichever network."""
+        for network in self.known_networks():
+            yield from self.records(network).all()
 
     def _records_of_this_boot(self) -> Iterator[Record]:
-        for network in self.known_networks():
-            yield from (record for record in self.records(network).all() if record.boot_id == self.boot_id)
+        return (record for record in self.all_records() if record.boot_id == self.boot_id)
 
     def known_networks(self) -> frozenset[str]:
         """Every network that has a folder here."""
@@ -143,7 +151,7 @@ class Site:
         except ConfigError as error:
             raise CniError(BAD_NETNS, f"CNI_NETNS {call.netns}", error.rule) from None
         try:
-            if not call.own_netns and identify(Path(f"/proc/self/fd/{descriptor}")) == identify():
+            if not call.own_netns and identify(descriptor) == identify():
                 raise CniError(BAD_NETNS, f"CNI_NETNS {call.netns}", "is the node's own namespace")
             kernel = self.open_pod(descriptor)
         finally:
@@ -206,7 +214,8 @@ class Look:
 
 def plan_towards(wanted: KernelState, observed: KernelState) -> Plan:
     """What is still to be done of ``wanted``."""
-    return diff(wanted, observed, judge, Scope.of(wanted.objects))
+    found = {key: obj for key, obj in observed.objects.items() if key in wanted}
+    return diff(wanted, KernelState(MappingProxyType(found)), judge)
 
 
 async def converge(kernel: Kernel, wanted: KernelState, observed: KernelState) -> None:

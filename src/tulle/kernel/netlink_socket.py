@@ -4,8 +4,10 @@ The kernel works while the request is sent and the answers wait in the receive b
 calls cost the event loop only what the kernel itself takes.  Source: netlink(7).
 """
 
+import ctypes
 import select
 import socket
+import struct
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from errno import EINTR, EMSGSIZE, ENOBUFS, ETIMEDOUT
@@ -30,7 +32,10 @@ NETLINK_ROUTE: Final = 0
 NETLINK_NETFILTER: Final = 12
 SOL_NETLINK: Final = 270
 NETLINK_ADD_MEMBERSHIP, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 1, 10, 11, 12
+SO_ATTACH_FILTER: Final = 26
 SO_RCVBUFFORCE: Final = 33
+TAKE_OR_LEAVE: Final = ((0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0))
+"""How a filter ends: BPF_RET of the whole message, and of nothing.  Source: include/uapi/linux/bpf_common.h."""
 RECEIVE_BUFFER: Final = 4 << 20
 RECEIVE_SIZE: Final = 64 << 10
 """Twice the largest datagram that the kernel makes of a dump; acknowledgements are small."""
@@ -88,6 +93,16 @@ class NetlinkSocket:
             with suppress(OSError):
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
+    def hear_only(self, kind: int) -> None:
+        """Of what the groups announce, only messages of this type: the kernel drops the others, and nobody is woken."""
+        seen = int.from_bytes(struct.pack("=H", kind), "big")  # as a program loads nlmsg_type
+        code = ctypes.create_string_buffer(
+            b"".join(struct.pack("=HBBI", *each) for each in ((0x28, 0, 0, 4), (0x15, 0, 1, seen), *TAKE_OR_LEAVE))
+        )
+        program = struct.pack("@HP", 2 + len(TAKE_OR_LEAVE), ctypes.addressof(code))
+        with suppress(OSError):  # without it there is only more to read
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
     @property
     def portid(self) -> int:
         """Which socket this is: announcements of what was done through it may carry it."""
@@ -137,18 +152,20 @@ class NetlinkSocket:
         """
         first = self._seq + 2
         self._seq += len(requests) + 2
-        numbered = [request.encode(first + n, ack=True) for n, request in enumerate(requests)]
+        last = self._seq - 1
+        numbered = [request.encode(first + n, ack=first + n == last) for n, request in enumerate(requests)]
         self._send(b"".join((begin.encode(first - 1), *numbered, end.encode(self._seq))), requests[0])
-        acks: dict[int, Ack] = {}
+        acks = {seq: Ack(0, seq) for seq in range(first, last + 1)}
         for message in self._answers(requests[-1]):
             if message.kind != NLMSG_ERROR or message.pid != self._portid:
                 continue
             ack = decode_ack(message)
             if message.seq in {first - 1, self._seq} and ack.errno:
-                return [Ack(ack.errno, first + n, ack.reason) for n in range(len(requests))]
-            acks[message.seq] = ack
-            if all(first + n in acks for n in range(len(requests))):
-                return [acks[first + n] for n in range(len(requests))]
+                return [Ack(ack.errno, seq, ack.reason) for seq in acks]
+            if message.seq in acks:
+                acks[message.seq] = ack
+            if message.seq == last:
+                return list(acks.values())
         raise AssertionError("answers end only by being complete")
 
     def run(self, request: Request) -> None:

@@ -156,6 +156,17 @@ def decode_identity(message: Message) -> tuple[IfIndex, str]:
     return IfIndex(index), read_text(find_attribute(message.payload, IFLA_IFNAME, IFINFOMSG.size))
 
 
+def decode_deleted(message: Message) -> IfIndex | None:
+    """The device that is no more, of an announcement; None when it tells of something else.  Raises DecodeError.
+
+    A port that leaves its bridge is announced as an RTM_DELLINK of AF_BRIDGE.
+    """
+    if message.kind != RTM_DELLINK:
+        return None
+    family, _, index, _, _ = fixed_part(message, IFINFOMSG, "ifinfomsg")
+    return IfIndex(index) if family == AF_UNSPEC else None
+
+
 def encode_link(link: LinkMessage) -> bytes:
     """The payload of the RTM_NEWLINK with which the kernel announces ``link``: what ``decode_link`` reads."""
     parts = [
