@@ -40,7 +40,11 @@ Verb = Callable[[JsonObject], Awaitable[JsonObject]]
 
 CONNECTIONS: Final = 512
 """More than a runtime starts pods at once; each costs at most a request's size."""
+BACKLOG: Final = 1024
 READ_TIMEOUT_S: Final = 5.0
+PAUSE_S: Final = 1.0
+CHUNK: Final = 16 << 10
+"""A whole question, almost always."""
 BEAT_S: Final = 0.5
 """How often the plugin hears that its call is still at work: a quarter of its patience."""
 ANSWER_LIMIT: Final = 64 << 20
@@ -60,14 +64,14 @@ class ControlServer:
         """With ``precedence``, pods go before the long work that shares it."""
         self._path, self._cni, self._verbs = path, cni, verbs
         self._precedence = precedence or Precedence()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._clients: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen.  Raises ConfigError: another agent does, or something that is no socket is in the way."""
         self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         _clear_the_way(self._path)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         before = os.umask(0o177)
         try:
             sock.bind(str(self._path))
@@ -76,49 +80,66 @@ class ControlServer:
             raise ConfigError(f"socket {self._path}", error.strerror or "cannot be made") from error
         finally:
             os.umask(before)
-        self._server = await asyncio.start_unix_server(self._accept, sock=sock, backlog=1024)
+        sock.listen(BACKLOG)
+        self._listener = sock
+        self._listen()
 
     async def close(self) -> None:
         """Stop listening, end what is still asked, remove the socket."""
-        if self._server is not None:
-            self._server.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
         self._path.unlink(missing_ok=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        if len(self._clients) >= CONNECTIONS or not _may_ask(writer):
-            writer.close()
-            return
-        self._clients.add(task)
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
-                await self._serve(reader, writer)
-        finally:
-            self._clients.discard(task)
-            writer.close()
+    def _listen(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        """Everybody who waits.  Sockets, not streams: a pod comes by here, and streams take it 0.2 ms."""
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptor is left, say: those who wait are taken when there is
+                log.warning("control socket: %s", error.strerror)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener)
+                loop.call_later(PAUSE_S, self._listen)
+                return
+            if len(self._clients) >= CONNECTIONS or not _may_ask(connection):
+                connection.close()
+                continue
+            connection.setblocking(False)
+            task = asyncio.create_task(self._serve(connection), name="answer a question")
+            self._clients.add(task)
+            task.add_done_callback(self._clients.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         body = b""
-        try:
-            with self._precedence.serving():
-                async with asyncio.timeout(READ_TIMEOUT_S):
-                    body = await reader.readexactly(decode_length(await reader.readexactly(LENGTH.size)))
-                request = decode_request(body)
-                if isinstance(request, CniRequest):
-                    if _has_hung_up(writer):
-                        return
-                    with _beating(writer):
-                        writer.write(encode_cni_answer(*await self._cni(request.environment, request.stdin)))
-        except DecodeError as error:
-            writer.write(_malformed(body, error))
-        else:
-            if not isinstance(request, CniRequest):
-                writer.write(encode_frame(encode_json(await self._answer(request.body))))
-        await writer.drain()
+        with connection, suppress(OSError):
+            try:
+                with self._precedence.serving():
+                    async with asyncio.timeout(READ_TIMEOUT_S):
+                        body = await _receive_frame(loop, connection)
+                    request = decode_request(body)
+                    if isinstance(request, CniRequest):
+                        if _has_hung_up(connection):
+                            return
+                        with _beating(loop, connection):
+                            answer = encode_cni_answer(*await self._cni(request.environment, request.stdin))
+                        await loop.sock_sendall(connection, answer)
+            except DecodeError as error:
+                await loop.sock_sendall(connection, _malformed(body, error))
+            else:
+                if not isinstance(request, CniRequest):
+                    await loop.sock_sendall(connection, encode_frame(encode_json(await self._answer(request.body))))
 
     async def _answer(self, request: JsonObject) -> JsonObject:
         verb = self._verbs.get(str(request.get("verb")))
@@ -199,14 +220,28 @@ def _malformed(body: bytes, error: DecodeError) -> bytes:
     return encode_frame(encode_json(_error(error)))
 
 
+async def _receive_frame(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> bytes:
+    """One frame's body; what comes behind it is nobody's.  Raises DecodeError, OSError: it ends before that."""
+    found = bytearray()
+    need = LENGTH.size
+    while len(found) < need:
+        part = await loop.sock_recv(connection, max(CHUNK, need - len(found)))
+        if not part:
+            raise ConnectionResetError("closed the connection")
+        found += part
+        if need == LENGTH.size and len(found) >= need:
+            need += decode_length(bytes(found[:need]))
+    return bytes(found[LENGTH.size : need])
+
+
 @contextmanager
-def _beating(writer: asyncio.StreamWriter) -> Generator[None]:
+def _beating(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> Generator[None]:
     """Let the plugin hear, while the body runs, that somebody is at work: silence means that nobody is."""
-    loop = asyncio.get_running_loop()
 
     def beat() -> None:
         nonlocal timer
-        writer.write(encode_frame(b""))
+        with suppress(OSError):  # it is gone, or does not read
+            connection.send(encode_frame(b""))
         timer = loop.call_later(BEAT_S, beat)
 
     timer = loop.call_later(BEAT_S, beat)
@@ -236,18 +271,17 @@ def _clear_the_way(path: Path) -> None:
     raise ConfigError(f"socket {path}", "another agent serves it", "stop that one, or choose another --root")
 
 
-def _has_hung_up(writer: asyncio.StreamWriter) -> bool:
+def _has_hung_up(connection: socket.socket) -> bool:
     """Did the plugin give up before we came to its call?  What it was told since may be true no longer.
 
     Source: unix(7) and poll(2); the kernel says so once the other end is closed, whatever is still to be read.
     """
     line = select.poll()
-    line.register(writer.get_extra_info("socket").fileno(), 0)
+    line.register(connection, 0)
     return any(event & select.POLLHUP for _, event in line.poll(0))
 
 
-def _may_ask(writer: asyncio.StreamWriter) -> bool:
+def _may_ask(connection: socket.socket) -> bool:
     """Root and our own user only.  Source: unix(7), SO_PEERCRED."""
-    sock = writer.get_extra_info("socket")
-    _, uid, _ = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
+    _, uid, _ = UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
     return uid in {0, os.geteuid()}

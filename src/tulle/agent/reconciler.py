@@ -15,7 +15,7 @@ from typing import Final
 
 from tulle.agent.history import History, News, news_of_intent, news_of_pass
 from tulle.agent.options import AUDIT_PERIOD_S, RULES_PERIOD_S
-from tulle.agent.report import Pass, PassReport, after_pass, check_support
+from tulle.agent.report import Pass, PassReport, after_pass, check_support, own_part_stands
 from tulle.agent.retries import Retries
 from tulle.errors import ConfigError, KernelError, Unsupported
 from tulle.kernel.port import Kernel
@@ -26,7 +26,7 @@ from tulle.model.network import Host, NetworkConfig
 from tulle.model.objects import FilterKey, FilterObject, IptablesRules, ObjectKey, device_of
 from tulle.model.state import KernelState, Scope
 from tulle.ownership import NodeOwnership
-from tulle.plan.desired import node_objects, node_ownership, tunnels
+from tulle.plan.desired import Inputs, node_objects, node_ownership, tunnels
 from tulle.plan.diff import diff
 from tulle.plan.firewall import FILTER_KEYS
 from tulle.plan.intent import Intent
@@ -75,6 +75,7 @@ class Reconciler:
         self._passed = asyncio.Event()
         self._retries = Retries(clock, random)
         self._report = PassReport()
+        self._judged: tuple[Inputs, PassReport, bool] | None = None
         self._problems: dict[str, str] = {}
         self._audit_due_ns = 0
         self._noticed_ns: int | None = None  # since when something may have drifted
@@ -106,11 +107,10 @@ class Reconciler:
     @property
     def in_place(self) -> bool:
         """Does the node's own part stand, whatever became of single peers?  From then on pods can be served."""
-        if not self._report.passes:
-            return False
-        own = {obj.key for obj in node_objects(self._intent.desired.inputs)}
-        failed = {outcome.step.key for outcome in self._report.failures}
-        return own.isdisjoint(failed | {conflict.key for conflict in self._report.conflicts})
+        inputs, report = self._intent.desired.inputs, self._report
+        if self._judged is None or self._judged[0] is not inputs or self._judged[1] is not report:
+            self._judged = inputs, report, own_part_stands(inputs, report)  # asked for every pod
+        return self._judged[2]
 
     @property
     def busy_since_ns(self) -> int | None:

@@ -13,6 +13,7 @@ from tulle.errors import Unsupported
 from tulle.model.change import Conflict, Create, Outcome, Plan
 from tulle.model.objects import KernelObject, Link, LinkKey, ObjectKey, device_of
 from tulle.model.state import Scope
+from tulle.plan.desired import Inputs, node_objects
 
 NS: Final = 1_000_000_000
 BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -160,3 +161,12 @@ def _kind(key: type[ObjectKey]) -> str:
 
 KINDS: Final = tuple(_kind(key) for key in get_args(ObjectKey))
 """Every kind of object that can be repaired."""
+
+
+def own_part_stands(inputs: Inputs, report: PassReport) -> bool:
+    """Is nothing of what the node needs whoever its peers are among what the last passes could not do?"""
+    if not report.passes:
+        return False
+    own = {obj.key for obj in node_objects(inputs)}
+    failed = {outcome.step.key for outcome in report.failures}
+    return own.isdisjoint(failed | {conflict.key for conflict in report.conflicts})

@@ -6,8 +6,9 @@ is adopted when it is there.  Steps 1, 2, 7 and 8 of the packet walk run over wh
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
 from types import MappingProxyType
 from typing import Final
 
@@ -34,6 +35,7 @@ from tulle.ownership import Standing
 from tulle.wire.cni import Invocation
 from tulle.wire.cni_result import Attached, ResultAddress, ResultInterface, ResultRoute
 
+EVERYWHERE: Final[Mapping[int, IPNetwork]] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 LOOPBACK: Final = Link(name="lo", kind=OtherKind())
 
 
@@ -132,16 +134,17 @@ def routed_scope(host: KernelState) -> Scope:
 
 def host_scope(bridge: str, device: str, network: PodNetwork) -> Scope:
     """What ADD looks at on the node: all that ``attachment`` wants there."""
-    gateways = [ip_interface((gateway_of(net), net.prefixlen)) for net in network.subnets]
-    addresses = (AddressKey(bridge, interface) for interface in gateways)
+    addresses = (AddressKey(bridge, _on_bridge(gateway_of(net), net.prefixlen)) for net in network.subnets)
     return Scope.of((LinkKey(bridge), LinkKey(device), SysctlKey(_accept_ra(bridge)), *addresses))
 
 
+@lru_cache(maxsize=1024)
 def host_device(container_id: str, ifname: str) -> str:
     """The name of the node's end: the same for the same attachment, so that DEL needs no memory."""
     return "veth" + sha256(f"{container_id}/{ifname}".encode()).hexdigest()[:8]
 
 
+@lru_cache(maxsize=1024)
 def host_mac(container_id: str, ifname: str) -> MacAddress:
     """The MAC of the node's end, which marks it as ours from its first moment on: the alias comes a moment later."""
     return MacAddress("02:" + sha256(f"host/{container_id}/{ifname}".encode()).digest()[:5].hex(":"))
@@ -152,6 +155,7 @@ def alias_of(container_id: str) -> str:
     return f"tulle:{container_id}"[:255]
 
 
+@lru_cache(maxsize=64)
 def gateway_of(subnet: IPv4Network | IPv6Network) -> IPAddress:
     """The bridge's address: the subnet's base + 1, as flannel's ``subnet.env`` says it."""
     return subnet[1]
@@ -211,8 +215,14 @@ def _bridged(bridge: Link, pair: Link, results: tuple[ResultAddress, ...]) -> tu
 
 
 def _bridge_address(bridge: str, result: ResultAddress) -> Address:
-    interface = ip_interface((result.gateway, result.address.network.prefixlen))
+    interface = _on_bridge(result.gateway, result.address.network.prefixlen)
     return Address(device=bridge, interface=interface, nodad=True if result.gateway.version == 6 else None)
+
+
+@lru_cache(maxsize=64)
+def _on_bridge(gateway: IPAddress, prefixlen: int) -> IPv4Interface | IPv6Interface:
+    """The gateway as the bridge holds it."""
+    return ip_interface((gateway, prefixlen))
 
 
 def _pod_objects(
@@ -240,9 +250,8 @@ def _routes(call: Invocation, network: PodNetwork, results: tuple[ResultAddress,
     found: dict[IPNetwork, ResultRoute] = {}
     for result in results:
         version = result.address.version
-        everywhere = ip_network("0.0.0.0/0" if version == 4 else "::/0")
         overlay = [net for net in network.networks if net.version == version]
-        for dst in [everywhere] if call.conf.default_gateway else overlay:
+        for dst in [EVERYWHERE[version]] if call.conf.default_gateway else overlay:
             found[dst] = ResultRoute(dst, result.gateway)
         for wanted in call.conf.routes:
             if wanted.dst.version == version:

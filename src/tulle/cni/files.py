@@ -52,9 +52,7 @@ class Folder:
         Raises OSError: the disk's errors; EAGAIN, somebody holds the lock for too long; EPERM, the
         folder is somebody else's.
         """
-        self.before("mkdir")
-        self.path.mkdir(parents=True, exist_ok=True, mode=mode)
-        descriptor = _open_folder(self.path)
+        descriptor = self._open(mode)
         try:
             _check_own(descriptor, self.path)
             lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=descriptor)
@@ -70,6 +68,14 @@ class Folder:
             raise _whole(error, self.path) from error
         finally:
             os.close(descriptor)
+
+    def _open(self, mode: int) -> int:
+        try:
+            return _open_folder(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            self.before("mkdir")
+            self.path.mkdir(parents=True, exist_ok=True, mode=mode)
+            return _open_folder(self.path)
 
     def names(self) -> Mapping[str, int]:
         """Every file's name and inode, without waiting for the lock; none when there is no folder, or a link to one."""
@@ -110,6 +116,13 @@ class Files:
     def read(self, name: str) -> bytes | None:
         """The content; None when there is no such plain file."""
         return _read(name, self._folder, CONTENT_LIMIT)
+
+    def size(self, name: str) -> int:
+        """How many bytes it has; 0 when there is none."""
+        try:
+            return os.stat(name, dir_fd=self._folder, follow_symlinks=False).st_size
+        except OSError:
+            return 0
 
     def create(self, name: str, content: bytes) -> bool:
         """Make a file that is not there yet; False when it is.  Complete as soon as it can be seen."""
@@ -176,7 +189,7 @@ def _whole(error: OSError, folder: Path) -> OSError:
 
 def _names(folder: int) -> Mapping[str, int]:
     with os.scandir(folder) as entries:
-        return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(".") and entry.name != LOCK}
+        return {name: each.inode() for each in entries if (name := each.name)[0] != "." and name != LOCK}
 
 
 def _read(name: Path | str, folder: int | None, limit: int) -> bytes | None:

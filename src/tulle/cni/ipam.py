@@ -27,18 +27,13 @@ SCAN_LIMIT: Final = 1 << 16
 NOBODY: Final = ("", "")
 """The owner in a file that is empty, or nonsense."""
 
+IP6: Final = 1 << 32
+"""Where the numbers of IPv6 addresses begin."""
+
 Owner: TypeAlias = tuple[str, str]
 """Container id and interface name."""
 Interfaces: TypeAlias = tuple[IPv4Interface | IPv6Interface, ...]
 Subnet: TypeAlias = IPv4Network | IPv6Network
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An address file as it was read."""
-
-    inode: int
-    owner: Owner
 
 
 @dataclass(slots=True)
@@ -53,7 +48,9 @@ class Addresses:
     _last: dict[str, str] = field(default_factory=dict[str, str])
     _written: dict[str, str] = field(default_factory=dict[str, str])
     _lost: dict[str, Owner] = field(default_factory=dict[str, Owner])
-    _held: dict[str, Held] = field(default_factory=dict[str, Held])
+    _held: dict[str, Owner] = field(default_factory=dict[str, Owner])
+    _seen: dict[str, int] = field(default_factory=dict[str, int])
+    """The inode of every file; 0: ours, made since."""
     _released: dict[str, None] = field(default_factory=dict[str, None])
     _released_size: int = -1
 
@@ -63,22 +60,27 @@ class Addresses:
         subnets: tuple[Subnet, ...],
         wanted: tuple[IPAddress, ...] = (),
         journal: Callable[[Interfaces], None] = lambda _: None,
+        *,
+        looked: bool = False,
     ) -> Interfaces:
         """One address of each subnet for ``owner``: the wanted one, else the longest free.
 
-        ``journal`` hears the choice before anything is claimed.  Raises CniError: the owner has
+        ``journal`` hears the choice before anything is claimed.  ``looked``: ``take_lost`` has just read the
+        folder; what came since is met when it is claimed.  Raises CniError: the owner has
         addresses already, none is left, a wanted one is in use or outside; OSError: the disk fails.
         """
         with self.folder.locked() as files:
-            self._refresh(files)
-            if any(held.owner == owner for held in self._held.values()):
+            if not looked:
+                self._remember(files.names(), files.read)
+            self._read_released(files)
+            if owner in self._held.values():
                 raise CniError(ALREADY_ATTACHED, f"{owner[0]} {owner[1]}", "has its addresses already")
             while True:
                 chosen = self._choose(files, subnets, wanted)
                 journal(chosen)
                 if self._claim_all(files, owner, chosen):
                     break
-                self._refresh(files)  # a process that does not know the lock was faster
+                self._remember(files.names(), files.read)  # a process that does not know the lock was faster
             self._last.update({f"last_reserved_ip.{number}": str(each.ip) for number, each in enumerate(chosen)})
             return chosen
 
@@ -92,16 +94,17 @@ class Addresses:
         with self.folder.locked() as files:
             self._refresh(files)
             damaged = {str(ip) for ip in recorded if str(ip) in self._held}
-            found = [name for name, held in self._held.items() if held.owner == owner or name in damaged]
+            found = [name for name, held_by in self._held.items() if held_by == owner or name in damaged]
+            freed: list[str] = []
             for name in found:
                 content = files.read(name)
                 if parse_owner(content) == owner or (name in damaged and is_damaged(content, owner)):
                     files.remove(name)
-                    del self._held[name]
-            found = [name for name in found if name not in self._held]
+                    freed.append(name)
+                del self._held[name], self._seen[name]  # what stays is read again
             with suppress(OSError):  # the order is a wish, the addresses are free
-                self._note_released(files, found)
-        return _sorted(found)
+                self._note_released(files, freed)
+        return _sorted(freed)
 
     def restore(self, owner: Owner, addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
         """Claim again what a living ``owner`` has, where the file is missing or damaged; what somebody else holds now.
@@ -115,13 +118,14 @@ class Addresses:
                 holder = self._held.get(str(ip))
                 if holder is None:
                     files.create(str(ip), format_owner(owner))
-                elif holder.owner == owner:
+                elif holder == owner:
                     continue
                 elif is_damaged(files.read(str(ip)), owner):
                     files.replace(str(ip), format_owner(owner))
                 else:
                     taken.append(ip)
             self._held.clear()
+            self._seen.clear()
         return tuple(taken)
 
     def note_last(self) -> None:
@@ -144,11 +148,11 @@ class Addresses:
 
     def of(self, owner: Owner) -> tuple[IPAddress, ...]:
         """The addresses of ``owner``, IPv4 first."""
-        return _sorted(name for name, held in self._look().items() if held.owner == owner)
+        return _sorted(name for name, held_by in self._look().items() if held_by == owner)
 
     def owners(self) -> Mapping[Owner, tuple[IPAddress, ...]]:
         """Everybody who has an address; ``NOBODY`` has those whose file was cut short."""
-        return _by_owner({name: held.owner for name, held in self._look().items()})
+        return _by_owner(self._look())
 
     @property
     def given_back(self) -> Collection[str]:
@@ -181,8 +185,9 @@ class Addresses:
     def _longest_free(self, subnet: Subnet, last: IPAddress | None, elsewhere: frozenset[str]) -> IPAddress:
         """One that was never given back, in turn after the last given; else the one given back first."""
         taken = self._held.keys() | elsewhere
-        rested = [name for name in self._released if name not in taken and ip_of(name) in subnet]
-        used = sum(ip_of(name) in subnet for name in taken)
+        numbers = _numbers(subnet)
+        rested = [name for name in self._released if name not in taken and number_of(name) in numbers]
+        used = sum(number_of(name) in numbers for name in taken)
         if used + len(rested) < capacity(subnet):
             for ip in _in_turn(subnet, last):
                 if str(ip) not in taken and str(ip) not in self._released:
@@ -199,7 +204,8 @@ class Addresses:
                     return False
                 made.append(str(interface.ip))
             claimed, made = made, []
-            self._held.update({name: Held(0, owner) for name in claimed})
+            self._held.update(dict.fromkeys(claimed, owner))
+            self._seen.update(dict.fromkeys(claimed, 0))
             return True
         finally:
             for name in made:
@@ -207,31 +213,31 @@ class Addresses:
 
     # -- remembering -------------------------------------------------------------------
 
-    def _look(self) -> Mapping[str, Held]:
+    def _look(self) -> Mapping[str, Owner]:
         self._remember(self.folder.names(), self.folder.read)
         return self._held
 
     def _refresh(self, files: Files) -> None:
-        names = files.names()
-        self._remember(names, files.read)
-        if RELEASED in names or self._released:
-            content = files.read(RELEASED) or b""
-            if len(content) != self._released_size:
-                lines = content.decode(errors="replace").splitlines()
-                known = [name for name in lines if parse_address(name.encode()) is not None]
-                self._released = dict.fromkeys(reversed(dict.fromkeys(reversed(known))))
-                self._released_size = len(content)
+        self._remember(files.names(), files.read)
+        self._read_released(files)
+
+    def _read_released(self, files: Files) -> None:
+        if files.size(RELEASED) == max(0, self._released_size):
+            return
+        content = files.read(RELEASED) or b""
+        lines = content.decode(errors="replace").splitlines()
+        known = [name for name in lines if parse_address(name.encode()) is not None]
+        self._released = dict.fromkeys(reversed(dict.fromkeys(reversed(known))))
+        self._released_size = len(content)
 
     def _remember(self, names: Mapping[str, int], read: Callable[[str], bytes | None]) -> None:
         """Read what is new; an inode tells a file that was made again."""
         for name in self._held.keys() - names.keys():
-            self._lost[name] = self._held.pop(name).owner
-        for name, inode in names.items():
-            known = self._held.get(name)
-            if known is not None and known.inode == 0:
-                self._held[name] = Held(inode, known.owner)
-            elif (known is None or known.inode != inode) and parse_address(name.encode()) is not None:
-                self._held[name] = Held(inode, parse_owner(read(name)))
+            self._lost[name] = self._held.pop(name)
+        for name, _ in names.items() - self._seen.items():
+            if self._seen.get(name) != 0 and parse_address(name.encode()) is not None:
+                self._held[name] = parse_owner(read(name))
+        self._seen = dict(names)
 
     def _note_released(self, files: Files, names: Iterable[str]) -> None:
         for name in names:
@@ -278,6 +284,13 @@ def ip_of(name: str) -> IPAddress:
     return ip_address(name)
 
 
+@lru_cache(maxsize=8192)
+def number_of(name: str) -> int:
+    """The address as a number, those of IPv6 behind all of IPv4's."""
+    ip = ip_of(name)
+    return int(ip) + (IP6 if ip.version == 6 else 0)
+
+
 def parse_address(content: bytes | None) -> IPAddress | None:
     """An address in its canonical spelling, which is what files are called; None for anything else."""
     text = (content or b"").decode(errors="replace").strip()
@@ -298,6 +311,14 @@ def _is_pods(ip: IPAddress, subnet: Subnet) -> bool:
     return ip.version == subnet.version and first <= int(ip) < end
 
 
+@lru_cache(maxsize=64)
+def _numbers(subnet: Subnet) -> range:
+    """Of all its addresses."""
+    shift = IP6 if subnet.version == 6 else 0
+    return range(int(subnet[0]) + shift, int(subnet[-1]) + shift + 1)
+
+
+@lru_cache(maxsize=64)
 def _bounds(subnet: Subnet) -> tuple[int, int]:
     return int(gateway_of(subnet)) + 1, int(subnet[-1]) + (0 if subnet.version == 4 else 1)
 

@@ -66,9 +66,15 @@ class PodRules:
         async with self._alone:
             gone = self._elements([record], [])
             self._known.pop(record.owner, None)
-            shared = {guard.mac_element(MacAddress(other.mac)) for other in self._known.values()}
-            shared |= set(pod_masquerade.masquerade_elements((), (other.bridge for other in self._known.values())))
+            shared = self._shared_with(record)
             await self.kernel.apply(Plan(tuple(Delete(each) for each in reversed(gone) if each not in shared)))
+
+    def _shared_with(self, gone: Record) -> frozenset[NftElement]:
+        """The elements of ``gone`` that others need too: a MAC, a bridge."""
+        others = self._known.values()
+        macs = [guard.mac_element(MacAddress(gone.mac))] if any(other.mac == gone.mac for other in others) else []
+        bridges = [gone.bridge] if any(other.bridge == gone.bridge for other in others) else []
+        return frozenset((*macs, *pod_masquerade.masquerade_elements((), bridges)))
 
     async def repair(self) -> None:
         """Make the kernel hold what the records say.  Raises KernelError: it cannot be read."""

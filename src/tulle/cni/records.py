@@ -7,6 +7,7 @@ else's work (host-local's) and never judged by what is here.
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_interface
 from typing import Final
@@ -56,7 +57,7 @@ class Record:
     @property
     def ips(self) -> tuple[IPAddress, ...]:
         """The addresses alone."""
-        return tuple(ip_interface(text).ip for text in self.addresses)
+        return tuple(_ip_of(text) for text in self.addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ def encode_record(record: Record) -> bytes:
     return msgspec.json.encode(record) + b"\n"
 
 
+@lru_cache(maxsize=1024)
 def decode_record(content: bytes) -> Record | None:
     """A record; None when it was cut short or is something else."""
     try:
@@ -127,6 +129,12 @@ def _is_json(content: bytes) -> bool:
     return True
 
 
+@lru_cache(maxsize=1024)
+def _ip_of(text: str) -> IPAddress:
+    return ip_interface(text).ip
+
+
+@lru_cache(maxsize=1024)
 def _name(owner: Owner) -> str:
     """Container ids are longer than file names may be."""
     return sha256("/".join(owner).encode()).hexdigest()[:40] + SUFFIX

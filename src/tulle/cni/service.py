@@ -108,7 +108,10 @@ async def put_in_order(server: CniServer) -> None:
         except (TulleError, OSError) as error:
             log.warning("network %s: not in order yet: %s", network, error)
     await server.bury()
-    await server.repair_rules()
+    if any(server.site.all_records()):
+        await server.repair_rules()
+    else:
+        server.site.rules.wake.set()  # what is left there is nobody's, and the first pod need not wait for the look
     server.asked.set()
 
 

@@ -49,7 +49,7 @@ from tulle.wire.rtnetlink.parts import (
     IfIndex,
     read_u32,
 )
-from tulle.wire.rtnetlink.routes import decode_route
+from tulle.wire.rtnetlink.routes import decode_route, is_kernels_own
 
 GROUPS: Final = (
     RTNLGRP_LINK,
@@ -69,6 +69,7 @@ NHA_OIF: Final = 5
 OWN_TABLE: Final = NftTableKey("inet", "tulle")
 FORWARDING: Final = {4: SysctlKey("net/ipv4/ip_forward"), 6: SysctlKey("net/ipv6/conf/all/forwarding")}
 """The one sysctl of each IP version whose change is announced."""
+GATHER_S: Final = 0.004
 PAGE: Final = 256
 """So many announcements are decoded before others run: about 3 ms."""
 _ENTRIES: Final = frozenset({RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH})
@@ -90,8 +91,8 @@ class Monitor(AsyncIterator[Scope]):
         self._ready = asyncio.Event()
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        for sock in (self._events, self._rules):
-            self._loop.add_reader(sock.fileno(), self._ready.set)
+        self._rest_until = 0.0
+        self._listen()
         self._learn_names()
 
     def close(self) -> None:
@@ -99,9 +100,8 @@ class Monitor(AsyncIterator[Scope]):
         if self._closed:
             return
         self._closed = True
-        for sock in (self._events, self._rules):
-            if not self._loop.is_closed():
-                self._loop.remove_reader(sock.fileno())
+        if not self._loop.is_closed():
+            self._deafen()
         for sock in (self._events, self._rules, self._questions):
             sock.close()
         self._ready.set()
@@ -109,11 +109,31 @@ class Monitor(AsyncIterator[Scope]):
     async def __anext__(self) -> Scope:
         while not self._closed:
             await self._ready.wait()
+            await self._gather()
             self._ready.clear()
             scope = Scope() if self._closed else await self._read()
             if scope:
                 return scope
         raise StopAsyncIteration
+
+    async def _gather(self) -> None:
+        """What follows a moment after something else waits for the rest: a pod comes with twenty announcements."""
+        pause_s = self._rest_until - self._loop.time()
+        if pause_s > 0:
+            self._deafen()
+            try:
+                await asyncio.sleep(pause_s)
+            finally:
+                self._listen()
+        self._rest_until = self._loop.time() + GATHER_S
+
+    def _listen(self) -> None:
+        for sock in () if self._closed else (self._events, self._rules):
+            self._loop.add_reader(sock.fileno(), self._ready.set)
+
+    def _deafen(self) -> None:
+        for sock in (self._events, self._rules):
+            self._loop.remove_reader(sock.fileno())
 
     async def _read(self) -> Scope:
         """Everything that waits, as one scope."""
@@ -163,11 +183,14 @@ class Monitor(AsyncIterator[Scope]):
     def _link(self, message: Message, dirty: "_Dirty") -> None:
         index, now = links.decode_identity(message)
         before = self._names.get(index)
+        if now == before and now in dirty.links and message.kind == RTM_NEWLINK:
+            return  # a new device is announced ten times
         if message.kind == RTM_NEWLINK:
             self._names[index] = now
         elif message.payload[0] != AF_BRIDGE:  # a bridge's port that leaves is announced as a DELLINK too
             self._names.pop(index, None)
         for name in {now, before} - {None, ""}:
+            dirty.links.add(str(name))
             dirty.devices.add(str(name))
             dirty.keys.add(LinkKey(str(name)))
 
@@ -179,6 +202,8 @@ class Monitor(AsyncIterator[Scope]):
             dirty.keys.add(AddressKey(device, found.interface))
 
     def _route(self, message: Message, dirty: "_Dirty") -> None:
+        if is_kernels_own(message):
+            return  # every address comes with some of them
         route = decode.route(decode_route(message), self._names.get)
         if route is None:
             return
@@ -237,4 +262,6 @@ class _Dirty:
     def __init__(self) -> None:
         self.keys: set[ObjectKey] = set()
         self.devices: set[str] = set()
+        self.links: set[str] = set()
+        """Those devices that are dirty as links."""
         self.everything = False

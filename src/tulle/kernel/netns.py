@@ -60,8 +60,8 @@ def own() -> Path:
     return Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net")
 
 
-def identify(netns: Path = OWN) -> tuple[int, int]:
-    """(device, inode) of a namespace: equal for two paths of one namespace.  Raises OSError."""
+def identify(netns: Path | int = OWN) -> tuple[int, int]:
+    """(device, inode) of a namespace, by path or descriptor: equal for two of one namespace.  Raises OSError."""
     status = os.stat(netns)
     return status.st_dev, status.st_ino
 
@@ -88,12 +88,16 @@ def inside(netns: Path | int) -> Generator[None, None, None]:
     A socket stays in the namespace it was opened in: open here, use anywhere.  Comes home
     whatever the body does.  Raises ConfigError: no such namespace; KernelError: not allowed in.
     """
-    with _opened(netns) as target, _opened(OWN) as home:
-        _set_netns(target, netns)
-        try:
-            yield
-        finally:
-            _set_netns(home, "home")
+    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with _opened(netns) as target:
+            _set_netns(target, netns)
+            try:
+                yield
+            finally:
+                _set_netns(home, "home")
+    finally:
+        os.close(home)
 
 
 def run_in(netns: Path | int, function: Callable[[], T]) -> T:

@@ -4,11 +4,11 @@ This thread goes there and comes home before anybody else can run, which costs a
 thread would; a path is checked before it becomes a file name.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from errno import EINVAL
-from pathlib import Path
 from typing import Final, TypeVar
 
 from tulle.errors import KernelError
@@ -17,7 +17,9 @@ from tulle.model.objects import Sysctl, SysctlKey
 
 T = TypeVar("T")
 
-ROOT: Final = Path("/proc/sys")
+ROOT: Final = "/proc/sys"
+SIZE_LIMIT: Final = 4096
+"""More than any of them says."""
 _PATH: Final = re.compile(r"net(/[A-Za-z0-9._-]+)+")
 
 
@@ -36,7 +38,7 @@ async def write(netns: int | None, wanted: Sysctl) -> KernelError | None:
     """Set it; None when done."""
     try:
         file = _file(wanted.key)
-        _inside(netns, lambda: file.write_text(f"{wanted.value or ''}\n"))
+        _inside(netns, lambda: _write(file, f"{wanted.value or ''}\n".encode()))
     except KernelError as error:
         return error
     except OSError as error:
@@ -44,19 +46,31 @@ async def write(netns: int | None, wanted: Sysctl) -> KernelError | None:
     return None
 
 
-def _read(path: str, file: Path) -> Sysctl:
+def _read(path: str, file: str) -> Sysctl:
     try:
-        return Sysctl(path, file.read_text().strip())
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return Sysctl(path, os.read(descriptor, SIZE_LIMIT).decode(errors="replace").strip())
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         return Sysctl(path, None)
     except OSError as error:
         raise KernelError(error.errno or 0, f"sysctl {path}") from error
 
 
-def _file(key: SysctlKey) -> Path:
+def _write(file: str, content: bytes) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
+
+
+def _file(key: SysctlKey) -> str:
     if not _PATH.fullmatch(key.path) or any(part in {".", ".."} for part in key.path.split("/")):
         raise KernelError(EINVAL, f"sysctl {key.path!r}", "not a name below net/")
-    return ROOT / key.path
+    return f"{ROOT}/{key.path}"
 
 
 def _inside(netns: int | None, function: Callable[[], T]) -> T:

@@ -191,7 +191,8 @@ def rank(step: Step, desired: KernelState) -> tuple[int, int]:
     """Make before break: what must go first (rebuilds), then what is made, then what is removed.
 
     Neighbours are made before FDB entries and removed after them, since they are how a later run
-    recognises ours; but one that changes its MAC waits until the new MAC leads somewhere.
+    recognises ours; but one that changes its MAC waits until the new MAC leads somewhere.  A device that is there
+    has its sysctls before anything is changed on it: it comes up with them.
     """
     match step:
         case Delete(obj=obj) if isinstance(obj, Link):
@@ -200,6 +201,8 @@ def rank(step: Step, desired: KernelState) -> tuple[int, int]:
             return (1, 0)
         case Change(after=Neighbor()):
             return (2, _place(Route))
+        case Change(after=Link()):
+            return (2, _place(Sysctl) + 1)
         case Delete(obj=obj):
             return (3, -_dependency_order(obj))
         case Create(obj=obj) | Change(after=obj):
@@ -214,4 +217,4 @@ def _dependency_order(obj: KernelObject) -> int:
 
 
 def _place(kind: type[KernelObject]) -> int:
-    return len(_LINK_ORDER) + 1 + _ORDER.index(kind)
+    return len(_LINK_ORDER) + 1 + 2 * _ORDER.index(kind)

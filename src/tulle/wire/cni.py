@@ -7,7 +7,7 @@ Source: CNI specification 1.1.0, "Protocol parameters".
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from functools import lru_cache
 from typing import Final
 
 from tulle.errors import DecodeError
@@ -76,8 +76,7 @@ def decode_invocation(environment: Mapping[str, str], stdin: bytes) -> Invocatio
         raise CniError(BAD_ENVIRONMENT, "missing variables", ", ".join(missing))
     if command == "VERSION":
         return _without_attachment(command, NetworkConf(cni_version=requested_version(stdin), name=""))
-    decoded, version = _decoded(command, stdin)
-    conf = parse_conf(decoded, version)
+    decoded, conf = _configuration(command, stdin)
     delegate = None if conf.ipam is None else delegate_of(conf.ipam, environment, stdin)
     if command not in REQUIRED:
         return replace(_without_attachment(command, conf), delegate=delegate)
@@ -106,8 +105,9 @@ def _without_attachment(command: str, conf: NetworkConf) -> Invocation:
     return Invocation(command=command, container_id="", netns="", ifname="", conf=conf)
 
 
-def _decoded(command: str, stdin: bytes) -> tuple[Mapping[str, JsonValue], str]:
-    """The configuration and its version."""
+@lru_cache(maxsize=8)
+def _configuration(command: str, stdin: bytes) -> tuple[Mapping[str, JsonValue], NetworkConf]:
+    """As it came, and parsed: the pods of a node mostly come with the same.  Raises CniError."""
     try:
         conf = decode_object("CNI configuration", stdin, STDIN_LIMIT)
     except DecodeError as error:
@@ -118,7 +118,7 @@ def _decoded(command: str, stdin: bytes) -> tuple[Mapping[str, JsonValue], str]:
     since = SINCE.get(command, VERSIONS[0])
     if VERSIONS.index(version) < VERSIONS.index(since):
         raise CniError(INCOMPATIBLE, f"{command} with cniVersion {version}", f"needs {since}")
-    return conf, version
+    return conf, parse_conf(conf, version)
 
 
 def _previous(command: str, conf: Mapping[str, JsonValue], stdin: bytes) -> Result | None:
@@ -161,6 +161,6 @@ def _args(text: str) -> Mapping[str, str]:
 def _netns(command: str, value: str) -> str:
     if value == "" and command == "DEL":
         return ""
-    if not PurePosixPath(value).is_absolute() or "\0" in value:
+    if not value.startswith("/") or "\0" in value:
         raise CniError(BAD_ENVIRONMENT, f"CNI_NETNS {value!r}", "must be an absolute path")
     return value

@@ -7,6 +7,8 @@ netfilter/nfnetlink.h, nf_tables.h (``enum nft_set_elem_list_attributes``, ``nft
 import re
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -71,16 +73,17 @@ def _body(element: NftElement) -> bytes:
     )
 
 
+@lru_cache(maxsize=1024)
 def _part(text: str) -> bytes:
     """A number has the size of an IPv6 address, which is what it stands for."""
     if text.startswith("0x"):
         return int(text, 16).to_bytes(16, "big")
     if _MAC.fullmatch(text):
         return bytes.fromhex(text.replace(":", ""))
-    try:
-        return ip_address(text).packed
-    except ValueError:
-        name = text.encode()
+    if "." in text or ":" in text:
+        with suppress(ValueError):
+            return ip_address(text).packed
+    name = text.encode()
     if len(name) >= IFNAMSIZ:
         raise DecodeError("element", name=text)
     return name.ljust(IFNAMSIZ, b"\0")

@@ -5,6 +5,7 @@ Source: include/uapi/linux/if_addr.h.
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Final
 
@@ -72,20 +73,27 @@ def decode_address(message: Message) -> AddressMessage:
     """An address from RTM_NEWADDR or RTM_DELADDR.  Raises DecodeError."""
     _, prefixlen, short_flags, scope, index = fixed_part(message, IFADDRMSG, "ifaddrmsg")
     found = parse_attributes(message.payload, IFADDRMSG.size)
-    local, peer = (read_address(found.get(IFA_LOCAL)), read_address(found.get(IFA_ADDRESS)))
-    address = local if local is not None else peer
-    if address is None or prefixlen > address.max_prefixlen:
-        raise DecodeError("ifaddrmsg", address=address, prefixlen=prefixlen)
+    local, peer = found.get(IFA_LOCAL), found.get(IFA_ADDRESS)
+    interface = _interface(peer if local is None else local, prefixlen)
     preferred_s, valid_s = _lifetimes(found.get(IFA_CACHEINFO))
     return AddressMessage(
         index=IfIndex(index),
-        interface=ip_interface((address, prefixlen)),
-        peer=peer if peer != address else None,
+        interface=interface,
+        peer=None if local is None or local == peer else read_address(peer),
         scope=scope,
         flags=read_u32(found.get(IFA_FLAGS), short_flags),
         valid_s=valid_s,
         preferred_s=preferred_s,
     )
+
+
+@lru_cache(maxsize=1024)
+def _interface(packed: bytes | None, prefixlen: int) -> IPv4Interface | IPv6Interface:
+    """The same few are read with every look at a bridge.  Raises DecodeError."""
+    address = read_address(packed)
+    if address is None or prefixlen > address.max_prefixlen:
+        raise DecodeError("ifaddrmsg", address=address, prefixlen=prefixlen)
+    return ip_interface((address, prefixlen))
 
 
 def encode_address(address: AddressMessage) -> bytes:

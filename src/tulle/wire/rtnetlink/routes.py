@@ -114,6 +114,11 @@ def decode_route(message: Message) -> RouteMessage:
     )
 
 
+def is_kernels_own(message: Message) -> bool:
+    """Is it of the table ``local``, which the kernel keeps for itself?  Told without decoding.  Raises DecodeError."""
+    return fixed_part(message, RTMSG, "rtmsg")[4] == RT_TABLE_LOCAL
+
+
 def encode_route(route: RouteMessage) -> bytes:
     """The payload of RTM_NEWROUTE and RTM_DELROUTE; a route with several next hops has none (``multipath``)."""
     table = route.table if route.table < 256 else RT_TABLE_UNSPEC
