@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -59,6 +60,22 @@ static int send_all(struct line *line, const char *at, size_t size) {
     return 1;
 }
 
+/* Length and body in one message, so that the agent wakes once; what does not fit follows. */
+static int send_frame(struct line *line, struct bytes body) {
+    uint32_t length = htonl((uint32_t)body.size);
+    struct iovec parts[] = {{&length, sizeof length}, {(void *)(uintptr_t)body.at, body.size}};
+    struct msghdr frame = {.msg_iov = parts, .msg_iovlen = 2};
+    ssize_t done;
+    while ((done = sendmsg(line->fd, &frame, MSG_NOSIGNAL)) <= 0)
+        if (!worth_retrying(line, done))
+            return 0;
+    size_t sent = (size_t)done;
+    if (sent < sizeof length)
+        return send_all(line, (const char *)&length + sent, sizeof length - sent) && send_all(line, body.at, body.size);
+    sent -= sizeof length;
+    return send_all(line, body.at + sent, body.size - sent);
+}
+
 static int receive_all(struct line *line, char *at, size_t size) {
     while (size) {
         if (now_s() >= line->end) {
@@ -94,9 +111,7 @@ static int receive_frame(struct line *line, struct bytes *reply) {
 }
 
 static int ask(struct line *line, struct bytes body, struct bytes *reply) {
-    uint32_t length = htonl((uint32_t)body.size);
-    return send_all(line, (const char *)&length, sizeof length) && send_all(line, body.at, body.size) &&
-           receive_frame(line, reply);
+    return send_frame(line, body) && receive_frame(line, reply);
 }
 
 static int peer_is_trusted(int fd) {

@@ -13,11 +13,11 @@ from tulle.errors import DecodeError
 from tulle.model.network import MacAddress
 from tulle.wire.netlink import Message, decode_ack, encode_attribute, iter_messages, parse_attributes
 from tulle.wire.rtnetlink.addresses import AddressMessage, decode_address, encode_address
-from tulle.wire.rtnetlink.links import LinkMessage, LinkStatistics, decode_link, encode_link
+from tulle.wire.rtnetlink.links import LinkMessage, LinkStatistics, decode_deleted, decode_link, encode_link
 from tulle.wire.rtnetlink.neighbors import NeighborMessage, decode_neighbor, encode_neighbor
 from tulle.wire.rtnetlink.nsids import decode_nsid
 from tulle.wire.rtnetlink.parts import AF_BRIDGE, AF_INET, AF_INET6, IfIndex
-from tulle.wire.rtnetlink.routes import ROUTE_KINDS, RouteMessage, decode_route, encode_route
+from tulle.wire.rtnetlink.routes import ROUTE_KINDS, RouteMessage, decode_route, encode_route, is_kernels_own
 from tulle.wire.rtnetlink.rules import decode_rule
 from tulle.wire.rtnetlink.vxlan import VxlanInfo
 
@@ -171,6 +171,8 @@ DECODERS: Final[list[Callable[[Message], object]]] = [
     decode_link,
     decode_address,
     decode_route,
+    is_kernels_own,
+    decode_deleted,
     decode_neighbor,
     decode_nsid,
     decode_rule,

@@ -159,10 +159,12 @@ class Files:
             self.changed[name] = None
 
     def _write_beside(self, content: bytes) -> None:
-        with suppress(FileNotFoundError):
+        try:
+            self._write(BESIDE, content, os.O_EXCL)
+        except FileExistsError:
             self._before("unlink")
             os.unlink(BESIDE, dir_fd=self._folder)
-        self._write(BESIDE, content, os.O_EXCL)
+            self._write(BESIDE, content, os.O_EXCL)
 
     def _write(self, name: str, content: bytes, how: int) -> None:
         self._before("open")

@@ -147,7 +147,7 @@ class Site:
     def pod(self, call: Invocation) -> Generator[Kernel]:
         """The kernel of the pod's namespace.  Raises CniError: it is none, or the node's own."""
         try:
-            descriptor = open_path(Path(call.netns))
+            descriptor = open_path(call.netns)
         except ConfigError as error:
             raise CniError(BAD_NETNS, f"CNI_NETNS {call.netns}", error.rule) from None
         try:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from errno import EIO, ENOBUFS, EOPNOTSUPP
-from pathlib import Path
 from typing import Final
 
 from tulle.errors import ConfigError, DecodeError, KernelError, Unsupported
@@ -132,7 +131,7 @@ class Applier:
         peer_netns: int | None = None
         try:
             if isinstance(link.kind, VethKind) and link.kind.peer_netns is not None:
-                peer_netns = open_path(Path(link.kind.peer_netns))
+                peer_netns = open_path(link.kind.peer_netns)
             error = self._first_error(step, (encode.new_link(link, devices.index, peer_netns),))
         except ConfigError as refusal:
             return KernelError(EIO, _named(step), str(refusal))

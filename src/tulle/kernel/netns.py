@@ -31,7 +31,7 @@ NS_GET_NSTYPE: Final = 0xB703
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def open_path(netns: Path) -> int:
+def open_path(netns: Path | str) -> int:
     """A descriptor of the network namespace at ``netns``; the caller closes it.
 
     Never blocks on what is not one (a FIFO).  Raises ConfigError: no such file, or not a network namespace.

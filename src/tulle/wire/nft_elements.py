@@ -63,12 +63,16 @@ def encode_key(value: Sequence[str]) -> bytes:
 
 def _body(element: NftElement) -> bytes:
     key = nested(ELEMENT_KEY, encode_attribute(DATA_VALUE, encode_key(element.value)))
+    return _head(element.family, element.table, element.set) + nested(LIST_ELEMENTS, nested(LIST_ELEMENT, key))
+
+
+@lru_cache(maxsize=64)
+def _head(family: str, table: str, name: str) -> bytes:
     return b"".join(
         (
-            NFGENMSG.pack(FAMILIES[element.family], 0, 0),
-            encode_attribute(LIST_TABLE, element.table.encode() + b"\0"),
-            encode_attribute(LIST_SET, element.set.encode() + b"\0"),
-            nested(LIST_ELEMENTS, nested(LIST_ELEMENT, key)),
+            NFGENMSG.pack(FAMILIES[family], 0, 0),
+            encode_attribute(LIST_TABLE, table.encode() + b"\0"),
+            encode_attribute(LIST_SET, name.encode() + b"\0"),
         )
     )
 

@@ -5,10 +5,13 @@ import os
 import socket
 import stat
 from collections.abc import Mapping
+from errno import EMFILE
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tulle.agent import control
 from tulle.agent.control import BEAT_S, AgentAnswer, ControlServer, JsonObject, ask, ask_meanwhile
 from tulle.errors import ConfigError
 from tulle.wire.control import CniRequest, decode_json, encode_cni, encode_frame
@@ -157,6 +160,70 @@ def test_a_living_agents_socket_is_left_to_it(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="another agent"):
         asyncio.run(story())
+
+
+def test_a_question_that_comes_in_pieces_is_answered(tmp_path: Path) -> None:
+    frame = encode_cni(CniRequest({"CNI_COMMAND": "ADD"}, b"x" * 100_000))
+
+    async def story() -> bytes:
+        server = served(tmp_path / "agent.sock")
+        await server.start()
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "agent.sock"))
+            for piece in (frame[:2], frame[2:10], frame[10:]):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+            answer = await reader.read()
+            writer.close()
+            return answer
+        finally:
+            await server.close()
+
+    assert asyncio.run(story()) == encode_frame(b"\x07ADD:" + b"x" * 100_000)
+
+
+def test_one_who_leaves_in_the_middle_takes_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "CONNECTIONS", 1)
+
+    async def story() -> JsonObject:
+        server = served(tmp_path / "agent.sock")
+        await server.start()
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "agent.sock"))
+            writer.write(b"\0\0")
+            writer.write_eof()
+            assert await reader.read() == b""
+            writer.close()
+            return await asked(tmp_path / "agent.sock", {"verb": "echo", "text": "next"})
+        finally:
+            await server.close()
+
+    assert asyncio.run(story()) == {"echo": "next"}
+
+
+def test_without_a_descriptor_whoever_waits_is_served_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "PAUSE_S", 0.01)
+    accept = socket.socket.accept
+    refused: list[int] = []
+
+    def full(self: socket.socket) -> tuple[socket.socket, Any]:
+        if not refused:
+            refused.append(EMFILE)
+            raise OSError(EMFILE, "Too many open files")
+        return accept(self)
+
+    async def story() -> JsonObject:
+        server = served(tmp_path / "agent.sock")
+        await server.start()
+        monkeypatch.setattr(socket.socket, "accept", full)
+        try:
+            return await asked(tmp_path / "agent.sock", {"verb": "echo", "text": "later"})
+        finally:
+            await server.close()
+
+    assert asyncio.run(story()) == {"echo": "later"}
+    assert refused == [EMFILE]
 
 
 def test_a_file_in_the_sockets_place_is_not_removed(tmp_path: Path) -> None:

@@ -231,6 +231,24 @@ def test_a_folder_of_somebody_elses_is_refused(tmp_path: Path) -> None:
         give(addresses(tmp_path), "a")
 
 
+def test_after_a_look_what_came_since_is_met_when_it_is_claimed(tmp_path: Path) -> None:
+    found = addresses(tmp_path)
+    assert found.take_lost() == {}
+    (tmp_path / "10.244.1.2").write_text("faster\r\neth0")
+    given = found.allocate(owner("a"), (WIDE,), looked=True)
+    assert [str(each.ip) for each in given] == ["10.244.1.3"]
+    assert found.of(("faster", "eth0")) == (ip_address("10.244.1.2"),)
+
+
+def test_a_file_made_again_is_read_again(tmp_path: Path) -> None:
+    found = addresses(tmp_path)
+    give(found, "a")
+    assert found.of(owner("a")) == (ip_address("10.244.1.2"),)
+    (tmp_path / "beside").write_text("b\r\neth0")
+    (tmp_path / "beside").rename(tmp_path / "10.244.1.2")
+    assert found.owners() == {("b", "eth0"): (ip_address("10.244.1.2"),)}
+
+
 def test_lost_files_of_the_living_are_claimed_again(tmp_path: Path) -> None:
     found = addresses(tmp_path)
     give(found, "other")

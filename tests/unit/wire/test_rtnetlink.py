@@ -17,6 +17,7 @@ from tulle.wire.netlink import (
     Request,
 )
 from tulle.wire.rtnetlink.addresses import AddressMessage, decode_address, encode_address
+from tulle.wire.rtnetlink.links import LinkMessage, decode_deleted, encode_link
 from tulle.wire.rtnetlink.neighbors import (
     NTF_MASTER,
     NTF_SELF,
@@ -33,9 +34,11 @@ from tulle.wire.rtnetlink.neighbors import (
 from tulle.wire.rtnetlink.parts import (
     AF_BRIDGE,
     AF_INET,
+    RTM_DELLINK,
     RTM_DELNEIGH,
     RTM_GETNEIGH,
     RTM_GETRULE,
+    RTM_NEWLINK,
     RTM_NEWNEIGH,
     IfIndex,
     read_address,
@@ -46,7 +49,7 @@ from tulle.wire.rtnetlink.parts import (
     read_u16,
     read_u32,
 )
-from tulle.wire.rtnetlink.routes import RouteMessage, decode_route, encode_route
+from tulle.wire.rtnetlink.routes import RouteMessage, decode_route, encode_route, is_kernels_own
 from tulle.wire.rtnetlink.rules import decode_rule, dump_rules
 from tulle.wire.rtnetlink.vxlan import VxlanInfo, decode_vxlan, encode_vxlan, encode_vxlan_change
 
@@ -140,6 +143,20 @@ def test_a_route_whose_prefix_has_host_bits_is_malformed() -> None:
     good = encode_route(RouteMessage(dst=IPv4Network("10.244.2.0/24")))
     with pytest.raises(DecodeError):
         decode_route(message(good[:1] + b"\x08" + good[2:]))
+
+
+@pytest.mark.parametrize(("table", "own"), [(255, True), (254, False), (1000, False)])
+def test_a_route_of_the_table_local_is_the_kernels_own(table: int, own: bool) -> None:
+    route = RouteMessage(dst=IPv4Network("10.244.2.0/24"), table=table)
+    assert is_kernels_own(message(encode_route(route))) is own
+
+
+def test_a_device_is_deleted_by_its_own_announcement_alone() -> None:
+    payload = encode_link(LinkMessage(index=IfIndex(7), name="veth0"))
+    leaves_its_bridge = bytes((AF_BRIDGE,)) + payload[1:]
+    assert decode_deleted(Message(RTM_DELLINK, 0, 0, 0, payload)) == 7
+    assert decode_deleted(Message(RTM_DELLINK, 0, 0, 0, leaves_its_bridge)) is None
+    assert decode_deleted(Message(RTM_NEWLINK, 0, 0, 0, payload)) is None
 
 
 def test_the_default_route_is_one_without_a_destination() -> None:
