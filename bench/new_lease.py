@@ -1,9 +1,9 @@
 """A node that joins: how soon the others' kernels hold the way to it, and what a start among many costs.
 
 Real agents in namespaces of their own.  First N leases are in the store and a node starts: time until its
-kernel holds all of them, CPU time, memory, and the requests that etcd served for it.  Then leases are
-written one by one: milliseconds from the moment that the write was sent, and from the store's answer, until
-the kernel has announced route, neighbour and FDB entry.  On etcd beside flanneld where that is there
+kernel holds all of them, CPU time, and the requests that etcd served for it.  Then leases are written one
+by one: milliseconds from the moment that the write was sent, and from the store's answer, until the kernel
+has announced route, neighbour and FDB entry; and the memory at the end.  On etcd beside flanneld where that is there
 (``--flanneld`` or $TULLE_FLANNELD name another than the pinned one), and on SQLite.  Needs root.
 
     python -m bench.new_lease [--leases 5000] [--times 100] [--flanneld PATH] [--json]
@@ -111,9 +111,13 @@ def started(start: Callable[[], int], node: Ear, count: int) -> dict[str, float]
         if time.perf_counter() - began > START_S:
             raise SystemExit(f"bench.new_lease: {node.routes} of {count} routes within {START_S:g} s")
         time.sleep(0.005)
-    took = time.perf_counter() - began
+    return {"pid": pid, "s": time.perf_counter() - began, "cpu_s": cpu_s(pid)}
+
+
+def memory(pid: int) -> dict[str, float]:
+    """Resident, and with its share of what others map too.  Source: proc_pid_smaps(5)."""
     rollup = dict(re.findall(r"(\w+): +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text()))
-    return {"s": took, "cpu_s": cpu_s(pid), "rss_mb": int(rollup["Rss"]) / 1024, "pss_mb": int(rollup["Pss"]) / 1024}
+    return {"rss_mb": int(rollup["Rss"]) / 1024, "pss_mb": int(rollup["Pss"]) / 1024}
 
 
 async def arrivals(store: Store, ears: dict[str, Ear], first: int, times: int) -> dict[str, list[tuple[float, float]]]:
@@ -185,7 +189,7 @@ def on_etcd(folder: Path, leases: int, times: int) -> dict[str, Any]:
                 report[name]["etcd_requests"] = in_switch(lambda: served(site.server)) - before
             ears = {name: node for name, (_, node) in sides.items()}
             late = with_store(lambda store: arrivals(store, ears, leases + 1, times))
-        return {name: figures | _summary(late[name]) for name, figures in report.items()}
+        return {name: figures | memory(int(figures["pid"])) | _summary(late[name]) for name, figures in report.items()}
 
 
 def on_sqlite(folder: Path, leases: int, times: int) -> dict[str, Any]:
@@ -209,7 +213,7 @@ def on_sqlite(folder: Path, leases: int, times: int) -> dict[str, Any]:
             figures = started(tulle, one, leases)
             until(lambda: node.status()["converged"], "converged")
             late = asyncio.run(story(lambda store: arrivals(store, {"tulle": one}, leases + 1, times)))
-        return {"tulle, SQLite": figures | _summary(late["tulle"])}
+        return {"tulle, SQLite": figures | memory(int(figures["pid"])) | _summary(late["tulle"])}
 
 
 def _summary(late: list[tuple[float, float]]) -> dict[str, float]:
