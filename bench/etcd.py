@@ -2,7 +2,8 @@
 
 One real member on loopback, filled with N leases, each as a tulle node writes it.  Then: a
 snapshot (wall and CPU time, requests, and for how long the loop was held at most, in CPU time), the
-time from a lease's transaction being answered until a watch tells it, and twelve nodes that take
+time from a lease's transaction being answered until a watch tells it, the same with a hostile key written just
+before each (the worst of five kinds), and twelve nodes that take
 their first lease at the same moment in a network of fifteen subnets.
 
     python -m bench.etcd [--leases N] [--json]
@@ -14,26 +15,39 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
 from tests.contract.stores import lease
-from tests.kit.etcd import Etcd, etcd
+from tests.kit.etcd import PREFIX, Etcd, etcd
 from tulle.agent.identity import Identity
 from tulle.agent.keeper import LeaseKeeper, Offer
 from tulle.kernel.system import SystemClock, SystemRandom
-from tulle.model.lease import Lease, NodeId, Snapshot
+from tulle.model.lease import Lease, LeaseEvent, LeaseKey, NodeId, Put, Snapshot
 from tulle.model.network import MacAddress
+from tulle.store.etcd_address import parse_etcd_url
+from tulle.store.etcd_client import EtcdClient
 from tulle.store.open import open_store
 from tulle.store.ports import Store
+from tulle.wire.etcd import PUT, put_request
 from tulle.wire.leases import lease_key
 from tulle.wire.network_config import decode_network_config
 
 AT_ONCE = 64
 CHANGES = 100
 CROWD = 12
+POISON = {
+    "no key": ("hello", b"x"),
+    "deep JSON": ("10.250.0.0-24", b"[" * 60_000),
+    "64 KiB": ("10.250.1.0-24", b'{"PublicIP":"' + b"1" * 65_000 + b'"}'),
+    "many keys": ("10.250.2.0-24", b"{" + b",".join(b'"%d":1' % n for n in range(6_000)) + b"}"),
+    "1 MB": ("10.250.3.0-24", b"\xff" * 1_000_000),
+}
+"""Tail of the key, and value, of what a hostile writer may leave."""
 SMALL = b'{"Network":"10.244.0.0/20","SubnetLen":24,"Backend":{"Type":"vxlan"}}'
 
 
@@ -78,19 +92,45 @@ async def first_look(store: Store) -> dict[str, float]:
     return {"leases": len(snapshot.leases), "wall_ms": wall * 1e3, "cpu_ms": cpu * 1e3, "held_cpu_ms": held[0] * 1e3}
 
 
-async def changes(store: Store, first: int) -> dict[str, float]:
-    """From the answer to a writer until a watch of the same process tells the change."""
+async def changes(store: Store, first: int, poison: Callable[[], Awaitable[object]] | None = None) -> dict[str, float]:
+    """From the answer to a writer until a watch of the same process tells the change.
+
+    ``poison`` is written just before each, so that whoever watches has to get past it first.
+    """
     events = store.watch()
     assert isinstance(await anext(events), Snapshot)
     late = list[float]()
     for number in range(first, first + CHANGES):
-        told = asyncio.ensure_future(anext(events))
+        told = asyncio.ensure_future(_told(events, numbered(number).key))
+        if poison is not None:
+            await poison()
         await store.create(numbered(number), 86_400.0)
         answered = time.perf_counter()
         await told
         late.append((time.perf_counter() - answered) * 1e3)
+    if isinstance(events, AsyncGenerator):
+        await events.aclose()
     late.sort()
-    return {"p50_ms": statistics.median(late), "p99_ms": late[int(len(late) * 0.99) - 1]}
+    return {"p50_ms": statistics.median(late), "p99_ms": late[int(len(late) * 0.99) - 1], "most_ms": late[-1]}
+
+
+async def _told(events: AsyncIterator[LeaseEvent], key: LeaseKey) -> None:
+    """Until the watch tells of this lease."""
+    async for event in events:
+        if isinstance(event, Put) and event.lease.key == key:
+            return
+
+
+async def poisoned(store: Store, server: Etcd, first: int) -> dict[str, dict[str, float]]:
+    """The delay of honest changes behind each kind of hostile key."""
+    client = EtcdClient(parse_etcd_url(server.url))
+    found = dict[str, dict[str, float]]()
+    for place, (name, (tail, value)) in enumerate(POISON.items()):
+        request = put_request(f"{PREFIX}/subnets/{tail}".encode(), value)
+        poison = partial(client.call, PUT, request)
+        found[f"behind {name}"] = await changes(store, first + place * CHANGES, poison)
+    await client.close()
+    return found
 
 
 async def crowd(server: Etcd) -> dict[str, float]:
@@ -120,6 +160,7 @@ async def measured(server: Etcd, count: int) -> dict[str, Any]:
     figures = {
         "first look": min(looks, key=lambda look: look["wall_ms"]),
         "a change": await changes(store, count),
+        **await poisoned(store, server, count + CHANGES),
         "first starts": await crowd(server),
     }
     await store.close()
@@ -137,7 +178,7 @@ def main() -> None:
         print(json.dumps(figures))
         return
     for what, values in figures.items():
-        print(f"{what:14}" + "  ".join(f"{name} {value:.1f}" for name, value in values.items()))
+        print(f"{what:18}" + "  ".join(f"{name} {value:.1f}" for name, value in values.items()))
 
 
 if __name__ == "__main__":
