@@ -119,7 +119,7 @@ def _peers(view: NodeView, look: Look, columns: int) -> Section:
     hidden = int(status["peers"]) - len(rows)
     note = [line(words["more"].format(n=hidden), "dim")] if hidden > 0 else []
     return (
-        Section(head=(head,), rows=(*found, *note), least=1)
+        Section(head=(head,), rows=(*found, *note), least=1, beyond=max(0, hidden))
         if rows
         else Section(head=(), rows=(line(f" {words['no_peers']}", "dim"),), least=1)
     )

@@ -32,11 +32,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Rows that belong together.  ``head`` is shown while any other row is, ``least`` what it never has less than."""
+    """Rows that belong together.  ``head`` is shown while any other row is, ``least`` what it never has less than.
+
+    ``beyond``: so many more did not even become rows; the last row says so.
+    """
 
     head: tuple[Row, ...]
     rows: tuple[Row, ...]
     least: int = 0
+    beyond: int = 0
 
 
 def line(text: str, style: Style = "plain") -> Row:
@@ -90,9 +94,8 @@ def _cut(section: Section, share: int, more: str) -> list[Row]:
     if hidden <= 0:
         return [*section.head, *section.rows]
     kept = max(0, share - 1)
-    return [*section.head, *section.rows[:kept], line(more.format(n=len(section.rows) - kept), "dim")][
-        : len(section.head) + share
-    ]
+    left = len(section.rows) - kept + (section.beyond - 1 if section.beyond else 0)
+    return [*section.head, *section.rows[:kept], line(more.format(n=left), "dim")][: len(section.head) + share]
 
 
 def beside(left: Sequence[Row], other: Sequence[Row], columns: int, gap: str = " │ ") -> list[Row]:

@@ -152,6 +152,14 @@ def test_peers_that_are_not_shown_are_counted() -> None:
     assert line_with("9999 more", lines)
 
 
+def test_peers_that_neither_came_nor_found_room_are_counted_together() -> None:
+    many = node(status={**STATUS, "peers": 10_000}, peers=(PEER,) * 64)
+    lines = shown(a_board(many), rows=24)
+    told = [line for line in lines if line.startswith(" 10.")]
+    assert 0 < len(told) < 64
+    assert line_with(f"{10_000 - len(told)} more", lines)
+
+
 def test_a_device_that_is_down_says_so() -> None:
     links = tuple(replace(link, up=link.name != "flannel.1", carrier=link.name != "eth0") for link in the_links())
     lines = shown(a_board(after(a_sample(0, links=links))))
