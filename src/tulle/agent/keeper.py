@@ -81,8 +81,8 @@ class LeaseKeeper:
         self._grant: Grant | None = None
         self._lost = False
         self._presumed = False
-        self.seen: Snapshot | None = None
-        """The store as it was when a lease was last taken."""
+        self.seen: tuple[str, int] | None = None
+        """The store when a lease was last taken: its cluster id and revision.  A snapshot weighs a kilobyte a lease."""
         self._wake = asyncio.Event()
         self.on_change: Callable[[Lease], None] = lambda _: None
 
@@ -217,7 +217,8 @@ class LeaseKeeper:
         for attempt in range(ATTEMPTS):
             if attempt:
                 await self._clock.sleep(self._jittered(CONFLICT_PAUSE_S))
-            snapshot = self.seen = await self._directory.snapshot()
+            snapshot = await self._directory.snapshot()
+            self.seen = snapshot.cluster_id, snapshot.revision
             ours = [lease for lease in leases_of(claimant, snapshot.leases) if not self._is_an_intruders(lease)]
             try:
                 return await self._claim(claimant, offer, preferred, snapshot, ours)

@@ -153,7 +153,7 @@ async def _needed(past: Past | None, patience: "Patience", keeper: LeaseKeeper) 
     if past is None:
         return None
     seen = keeper.seen
-    knows = seen is not None and not is_of_another_store(past.head, seen.cluster_id, seen.revision)
+    knows = seen is not None and not is_of_another_store(past.head, *seen)
     return past.head if knows and not past.head.holds and patience.away is None else await past.whole()
 
 
