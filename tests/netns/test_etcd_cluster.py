@@ -134,10 +134,12 @@ def test_f03_a_store_that_is_killed_and_comes_back_changes_nothing_and_is_follow
 def test_a_store_that_freezes_changes_nothing_and_a_node_restarts_meanwhile(tmp_path: Path) -> None:
     with running(tmp_path) as site:
         with nothing_lost(site):
+            memory = site.nodes[0].root / "var/lib/tulle/memory.jsonl"
+            until(lambda: memory.exists() and memory.read_text().count("\n") == 3, "both peers are written down")
             site.server.signal(signal.SIGSTOP)
             site.nodes[0].stop(signal.SIGKILL)
             site.nodes[0].start()
-            until(lambda: "waiting for the store" in site.nodes[0].log, "the agent waits", lambda: site.nodes[0].log)
+            until(lambda: "store: away" in site.nodes[0].log, "it goes by its memory", lambda: site.nodes[0].log)
             assert site.nodes[1].stop() < 1.0
             site.nodes[1].start()
             site.server.signal(signal.SIGCONT)
