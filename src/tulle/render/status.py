@@ -147,9 +147,8 @@ def format_peers(answer: JsonObject, lang: str = "en") -> str:
         return TEXT[lang]["none"]
     blocks: list[str] = []
     for peer in answer["peers"]:
-        macs = " ".join(mac for mac in (peer["vtep_mac"], peer["vtep_mac6"]) if mac)
-        head = f"{_subnets(peer)}  {_public(peer)}  {macs}  {peer['state']}"
-        blocks.append("\n".join([head, *(f"    {line}" for line in peer["objects"])]))
+        head = ["  ".join(filter(None, row)) for row in _rows(peer)]
+        blocks.append("\n".join([*head, *(f"    {line}" for line in peer["objects"])]))
     return "\n".join(blocks)
 
 
@@ -157,10 +156,7 @@ def format_leases(answer: JsonObject, lang: str = "en") -> str:
     """A table of all leases that the node knows, its own first."""
     words = TEXT[lang]
     rows = [(words["subnet"], words["node"], words["vtep"], words["state"])]
-    rows += [
-        (_subnets(lease), _public(lease), lease["vtep_mac"] or lease["vtep_mac6"] or "-", lease["state"])
-        for lease in answer["leases"]
-    ]
+    rows += [row for lease in answer["leases"] for row in _rows(lease, absent="-")]
     widths = [max(width(row[column]) for row in rows) for column in range(4)]
     return "\n".join("  ".join(map(fit, row, widths)).rstrip() for row in rows)
 
@@ -261,5 +257,11 @@ def _subnets(lease: JsonObject) -> str:
     return " ".join(str(net) for net in (lease["subnet"], lease["subnet6"]) if net)
 
 
-def _public(lease: JsonObject) -> str:
-    return " ".join(str(ip) for ip in (lease["public_ip"], lease["public_ip6"]) if ip)
+def _rows(lease: JsonObject, absent: str = "") -> list[tuple[str, str, str, str]]:
+    """Subnet, node and VTEP MAC of each family that the lease has, a row each; the first one has its state."""
+    families = [
+        (str(lease[f"subnet{six}"]), str(lease[f"public_ip{six}"] or absent), lease[f"vtep_mac{six}"] or absent)
+        for six in ("", "6")
+        if lease[f"subnet{six}"]
+    ]
+    return [(*family, lease["state"] if at == 0 else "") for at, family in enumerate(families)]

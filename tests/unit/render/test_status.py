@@ -157,3 +157,20 @@ def test_no_peers_and_a_lease_without_a_mac() -> None:
     row = {"subnet": "10.244.9.0/24", "subnet6": None, "public_ip": "1.2.3.4", "public_ip6": None}
     table = format_leases({"leases": [{**row, "vtep_mac": None, "vtep_mac6": None, "state": "refused"}]})
     assert table.splitlines()[1].split() == ["10.244.9.0/24", "1.2.3.4", "-", "refused"]
+
+
+def test_both_families_of_a_lease_have_a_row_each_and_fit_on_eighty_columns() -> None:
+    lease = {
+        "subnet": "10.244.2.0/24",
+        "subnet6": "fd10:244:0:2::/64",
+        "public_ip": "192.168.64.12",
+        "public_ip6": "fd64::c",
+        "vtep_mac": "02:00:00:00:00:02",
+        "vtep_mac6": "02:00:00:00:00:06",
+    }
+    _, four, six = format_leases({"leases": [{**lease, "state": "ok"}]}).splitlines()
+    assert four.split() == ["10.244.2.0/24", "192.168.64.12", "02:00:00:00:00:02", "ok"]
+    assert six.split() == ["fd10:244:0:2::/64", "fd64::c", "02:00:00:00:00:06"]
+    assert max(len(four), len(six)) <= 80
+    peer = format_peers({"peers": [{**lease, "state": "ok", "objects": ["route"]}]})
+    assert peer.splitlines()[1:] == ["fd10:244:0:2::/64  fd64::c  02:00:00:00:00:06", "    route"]
