@@ -30,7 +30,6 @@ from tulle.agent.control import ask
 from tulle.kernel import netns
 from tulle.kernel.system import SystemClock
 from tulle.lab.folder import lab_folder
-from tulle.lab.leases import store_url
 from tulle.lab.pods import find_plugin
 from tulle.model.lease import Lease
 from tulle.store.open import open_store
@@ -226,7 +225,7 @@ def while_it_digests(plugin: Plugin, names: Sequence[str], leases: int) -> dict[
 
 
 async def reserve(leases: Sequence[Lease]) -> None:
-    store = open_store(store_url(lab_folder(os.environ, os.geteuid()), LAB), SystemClock())
+    store = open_store(f"sqlite://{lab_folder(os.environ, os.geteuid()).store(LAB)}", SystemClock())
     try:
         await store.reserve(leases)
     finally:
