@@ -127,8 +127,8 @@ def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link | 
         )
 
     try:
-        addresses = site.addresses(call.conf.name)
-        return addresses.allocate(call.owner, network.subnets, call.conf.wishes.addresses, journal, looked=True)
+        addresses, wanted = site.addresses(call.conf.name), call.conf.wishes.addresses
+        return addresses.allocate(call.owner, network.subnets, wanted, journal, call.conf.ranges, looked=True)
     except OSError as error:
         with suppress(OSError):  # what it refuses now, DEL or the collection does later
             release(site, call.conf.name, call.owner)

@@ -5,35 +5,29 @@ point an address is either free or its owner is in its file.  ``released`` is ou
 that were given back, in that order, so that the one that has been free for longest comes first.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface
-from itertools import chain, islice
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from typing import Final, TypeAlias
 
-from tulle.cni.attach import gateway_of
 from tulle.cni.files import Files, Folder
+from tulle.cni.pools import IP6, Pool, Subnet, choose_pools
 from tulle.model.network import IPAddress
 from tulle.wire.cni_conf import IFNAME, NAME
 from tulle.wire.cni_error import ADDRESS_OUTSIDE, ADDRESS_TAKEN, ALREADY_ATTACHED, EXHAUSTED, CniError
+from tulle.wire.cni_ranges import AddressRange
 
 RELEASED: Final = "released"
 RELEASED_LIMIT: Final = 32 << 10
 """A longer list of what was given back is written anew, without what is in use again."""
-SCAN_LIMIT: Final = 1 << 16
-"""So many addresses of a subnet are tried: more than any node has pods, also in an IPv6 subnet."""
 NOBODY: Final = ("", "")
 """The owner in a file that is empty, or nonsense."""
-
-IP6: Final = 1 << 32
-"""Where the numbers of IPv6 addresses begin."""
 
 Owner: TypeAlias = tuple[str, str]
 """Container id and interface name."""
 Interfaces: TypeAlias = tuple[IPv4Interface | IPv6Interface, ...]
-Subnet: TypeAlias = IPv4Network | IPv6Network
 
 
 @dataclass(slots=True)
@@ -60,15 +54,17 @@ class Addresses:
         subnets: tuple[Subnet, ...],
         wanted: tuple[IPAddress, ...] = (),
         journal: Callable[[Interfaces], None] = lambda _: None,
+        ranges: tuple[AddressRange, ...] = (),
         *,
         looked: bool = False,
     ) -> Interfaces:
-        """One address of each subnet for ``owner``: the wanted one, else the longest free.
+        """One address of each subnet for ``owner``: the wanted one, else the longest free; within ``ranges``, if any.
 
         ``journal`` hears the choice before anything is claimed.  ``looked``: ``take_lost`` has just read the
-        folder; what came since is met when it is claimed.  Raises CniError: the owner has
-        addresses already, none is left, a wanted one is in use or outside; OSError: the disk fails.
+        folder; what came since is met when it is claimed.  Raises CniError: the owner has addresses already, none
+        is left, a wanted one is in use or outside, or so is a range; OSError: the disk fails.
         """
+        pools = choose_pools(subnets, ranges)
         with self.folder.locked() as files:
             if not looked:
                 self._remember(files.names(), files.read)
@@ -76,7 +72,7 @@ class Addresses:
             if owner in self._held.values():
                 raise CniError(ALREADY_ATTACHED, f"{owner[0]} {owner[1]}", "has its addresses already")
             while True:
-                chosen = self._choose(files, subnets, wanted)
+                chosen = self._choose(files, pools, wanted)
                 journal(chosen)
                 if self._claim_all(files, owner, chosen):
                     break
@@ -161,19 +157,19 @@ class Addresses:
 
     # -- choosing ----------------------------------------------------------------------
 
-    def _choose(self, files: Files, subnets: tuple[Subnet, ...], wanted: tuple[IPAddress, ...]) -> Interfaces:
+    def _choose(self, files: Files, pools: tuple[Pool, ...], wanted: tuple[IPAddress, ...]) -> Interfaces:
         for ip in wanted:
-            if not any(_is_pods(ip, subnet) for subnet in subnets):
-                raise CniError(ADDRESS_OUTSIDE, f"address {ip}", f"is no pod's of {', '.join(map(str, subnets))}")
+            if not any(ip in pool for pool in pools):
+                raise CniError(ADDRESS_OUTSIDE, f"address {ip}", f"is no pod's of {', '.join(map(str, pools))}")
         elsewhere = self.elsewhere()
         chosen: list[IPv4Interface | IPv6Interface] = []
-        for number, subnet in enumerate(subnets):
-            asked = next((ip for ip in wanted if ip in subnet), None)
+        for number, pool in enumerate(pools):
+            asked = next((ip for ip in wanted if ip in pool), None)
             if asked is not None and (str(asked) in self._held or str(asked) in elsewhere):
                 raise CniError(ADDRESS_TAKEN, f"address {asked}", "is in use")
             last = self._last_given(files, f"last_reserved_ip.{number}")
-            ip = asked if asked is not None else self._longest_free(subnet, last, elsewhere)
-            chosen.append(ip_interface((ip, subnet.prefixlen)))
+            ip = asked if asked is not None else self._longest_free(pool, last, elsewhere)
+            chosen.append(ip_interface((ip, pool.subnet.prefixlen)))
         return tuple(chosen)
 
     def _last_given(self, files: Files, name: str) -> IPAddress | None:
@@ -182,19 +178,20 @@ class Addresses:
             self._last[name] = self._written[name] = "" if found is None else str(found)
         return ip_of(self._last[name]) if self._last[name] else None
 
-    def _longest_free(self, subnet: Subnet, last: IPAddress | None, elsewhere: frozenset[str]) -> IPAddress:
+    def _longest_free(self, pool: Pool, last: IPAddress | None, elsewhere: frozenset[str]) -> IPAddress:
         """One that was never given back, in turn after the last given; else the one given back first."""
         taken = self._held.keys() | elsewhere
-        numbers = _numbers(subnet)
-        rested = [name for name in self._released if name not in taken and number_of(name) in numbers]
-        used = sum(number_of(name) in numbers for name in taken)
-        if used + len(rested) < capacity(subnet):
-            for ip in _in_turn(subnet, last):
+        parts = pool.numbers
+        free = (name for name in self._released if name not in taken)
+        rested = [name for name in free for part in parts if number_of(name) in part]
+        used = sum(number_of(name) in part for part in parts for name in taken)
+        if used + len(rested) < pool.capacity:
+            for ip in pool.in_turn(last):
                 if str(ip) not in taken and str(ip) not in self._released:
                     return ip
         if rested:
             return ip_of(rested[0])
-        raise CniError(EXHAUSTED, f"subnet {subnet}", f"all its {capacity(subnet)} addresses are in use")
+        raise CniError(EXHAUSTED, str(pool), f"all its {pool.capacity} addresses are in use")
 
     def _claim_all(self, files: Files, owner: Owner, chosen: Interfaces) -> bool:
         made: list[str] = []
@@ -299,37 +296,6 @@ def parse_address(content: bytes | None) -> IPAddress | None:
     except ValueError:
         return None
     return found if str(found) == text else None
-
-
-def capacity(subnet: Subnet) -> int:
-    """How many pods fit: not the base, the gateway or the broadcast address."""
-    return subnet.num_addresses - (3 if subnet.version == 4 else 2)
-
-
-def _is_pods(ip: IPAddress, subnet: Subnet) -> bool:
-    first, end = _bounds(subnet)
-    return ip.version == subnet.version and first <= int(ip) < end
-
-
-@lru_cache(maxsize=64)
-def _numbers(subnet: Subnet) -> range:
-    """Of all its addresses."""
-    shift = IP6 if subnet.version == 6 else 0
-    return range(int(subnet[0]) + shift, int(subnet[-1]) + shift + 1)
-
-
-@lru_cache(maxsize=64)
-def _bounds(subnet: Subnet) -> tuple[int, int]:
-    return int(gateway_of(subnet)) + 1, int(subnet[-1]) + (0 if subnet.version == 4 else 1)
-
-
-def _in_turn(subnet: Subnet, last: IPAddress | None) -> Iterator[IPAddress]:
-    """Every address that a pod can have, beginning after ``last``."""
-    first, end = _bounds(subnet)
-    begin = int(last) + 1 if last is not None and _is_pods(last, subnet) else first
-    numbers = chain(range(begin, end), range(first, begin))
-    make = IPv4Address if subnet.version == 4 else type(subnet[0])
-    return (make(number) for number in islice(numbers, SCAN_LIMIT))
 
 
 def _by_owner(owners: Mapping[str, Owner]) -> Mapping[Owner, tuple[IPAddress, ...]]:

@@ -16,7 +16,7 @@ from tulle.cni.check import check
 from tulle.cni.collect import collect
 from tulle.cni.delete import delete
 from tulle.cni.fill import COUNTLESS, AddressUse, is_low, news
-from tulle.cni.ipam import Subnet, capacity
+from tulle.cni.pools import Subnet, whole
 from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
 from tulle.errors import TulleError
@@ -117,7 +117,7 @@ class CniServer:
         free = self.site.free(subnet)
         use = AddressUse(
             subnet=str(subnet),
-            used=capacity(subnet) - free,
+            used=whole(subnet).capacity - free,
             free=min(free, COUNTLESS),
             resting=self.site.resting(subnet),
         )

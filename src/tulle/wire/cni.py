@@ -19,6 +19,7 @@ from tulle.wire.cni_conf import (
     parse_ifname,
     parse_mac,
     parse_wanted_address,
+    with_ranges,
 )
 from tulle.wire.cni_error import BAD_CONFIG, BAD_ENVIRONMENT, INCOMPATIBLE, UNDECODABLE, VERSIONS, CniError
 from tulle.wire.cni_ipam import Delegate, delegate_of
@@ -85,7 +86,7 @@ def decode_invocation(environment: Mapping[str, str], stdin: bytes) -> Invocatio
         container_id=matching("CNI_CONTAINERID", environment["CNI_CONTAINERID"], NAME),
         netns=_netns(command, environment.get("CNI_NETNS", "")),
         ifname=parse_ifname(environment["CNI_IFNAME"]),
-        conf=_with_args(conf, environment.get("CNI_ARGS", "")) if command == "ADD" else conf,
+        conf=_of_add(conf, decoded, environment.get("CNI_ARGS", "")) if command == "ADD" else conf,
         previous=_previous(command, decoded, stdin),
         delegate=delegate,
         own_netns=environment.get("CNI_NETNS_OVERRIDE", "") in _TRUE,
@@ -131,6 +132,11 @@ def _previous(command: str, conf: Mapping[str, JsonValue], stdin: bytes) -> Resu
         return decode_previous(stdin)
     except DecodeError as error:
         raise CniError(BAD_CONFIG, "prevResult", str(error)) from None
+
+
+def _of_add(conf: NetworkConf, decoded: Mapping[str, JsonValue], args: str) -> NetworkConf:
+    """What ADD alone asks for."""
+    return _with_args(with_ranges(conf, decoded), args)
 
 
 def _with_args(conf: NetworkConf, text: str) -> NetworkConf:

@@ -7,12 +7,13 @@ except within its own object.  Source: CNI specification 1.1.0, "Network configu
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import Final
 
 from tulle.model.network import IPAddress, IPNetwork, MacAddress
 from tulle.wire.cni_error import ADDRESS_OUTSIDE, BAD_CONFIG, BAD_ENVIRONMENT, UNSUPPORTED_FIELD, CniError
+from tulle.wire.cni_ranges import AddressRange, parse_ranges
 from tulle.wire.strict_json import JsonValue
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,252}")
@@ -59,7 +60,8 @@ class NetworkConf:
     ``routed``: pods have no bridge.  ``bridge`` None: the one that the node has; ``mtu`` None: the node's.
     ``ip_masq`` asks for pods that are masqueraded, also where the agent does not for all.  ``guard``: what comes out
     of a pod has its own addresses; ``guard_needed``: no pod without.  ``ipam`` None: tulle gives the addresses, else
-    the plugin of this name, whose result has the routes.
+    the plugin of this name, whose result has the routes.  ``ranges``: where our own addresses
+    come from; none: from anywhere.
     """
 
     cni_version: str
@@ -76,6 +78,7 @@ class NetworkConf:
     guard: bool = True
     guard_needed: bool = False
     ipam: str | None = None
+    ranges: tuple[AddressRange, ...] = ()
     routes: tuple[PodRoute, ...] = ()
     dns: Mapping[str, JsonValue] | None = None
     wishes: Wishes = Wishes()
@@ -118,6 +121,16 @@ def parse_conf(conf: Mapping[str, JsonValue], version: str) -> NetworkConf:
         wishes=_wishes(conf),
         valid_attachments=_attachments(conf),
     )
+
+
+def with_ranges(conf: NetworkConf, decoded: Mapping[str, JsonValue]) -> NetworkConf:
+    """With where addresses are to come from, which concerns ADD alone.  Raises CniError naming the field."""
+    if conf.ipam is not None:
+        return conf
+    bridge = {**decoded, **_object("delegate", decoded.get("delegate"))}
+    runtime = _object("runtimeConfig", decoded.get("runtimeconfig"))
+    ranges = parse_ranges(_object("ipam", bridge.get("ipam")), runtime)
+    return replace(conf, ranges=ranges) if ranges else conf
 
 
 def matching(what: str, value: JsonValue, pattern: re.Pattern[str], code: int = BAD_ENVIRONMENT) -> str:

@@ -23,7 +23,7 @@ JsonObject = dict[str, Any]
 
 def conflist(name: str, *, host_ports: bool) -> bytes:
     """The configuration of the network ``name``; with ``host_ports`` the chain ends in portmap."""
-    ours: JsonObject = {"type": TYPE, "capabilities": {"ips": True, "mac": True, "dns": True}}
+    ours: JsonObject = {"type": TYPE, "capabilities": {"ips": True, "ipRanges": True, "mac": True, "dns": True}}
     portmap: JsonObject = {"type": PORTMAP, "capabilities": {"portMappings": True}}
     return _encoded(
         {
