@@ -490,7 +490,7 @@ BUGS: Final = (
     Bug(name="silence is taken for peace", patches=_never_silent, kinds=("cut", "join", "leave")),
     Bug(name="one poisoned value stops all", patches=_chokes_on_poison, kinds=("poison", "join")),
     Bug(name="deletions are ignored", patches=_folding(_without_gone), kinds=("retire", "leave")),
-    Bug(name="changes are ignored", patches=_folding(_without_changes), kinds=("reboot",)),
+    Bug(name="changes are ignored", patches=_folding(_without_changes), kinds=("remake",)),
     Bug(
         name="later snapshots are ignored",
         patches=_folding(_only_the_first_snapshot),
@@ -503,7 +503,7 @@ BUGS: Final = (
     Bug(name="every lease is believed", patches=_of(admission._Judge, "fault", _believes_all), kinds=("hostile",)),
     Bug(name="two leases of one subnet or MAC", patches=_of(admission, "_clash", _no_clash), kinds=("hostile",)),
     Bug(name="nothing is ever removed", patches=_planning(_never_deletes), kinds=("leave", "delete")),
-    Bug(name="nothing is ever changed", patches=_planning(_never_changes), kinds=("reboot", "refuse")),
+    Bug(name="nothing is ever changed", patches=_planning(_never_changes), kinds=("remake", "refuse")),
     Bug(name="break before make", patches=_break_before_make, kinds=("drift",)),
     Bug(name="foreign objects are ours", patches=_of(NodeOwnership, "__call__", _everything_is_ours), kinds=("drift",)),
     Bug(name="our objects are foreign", patches=_nothing_is_ours, kinds=("leave", "kill", "delete")),

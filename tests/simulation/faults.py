@@ -15,6 +15,7 @@ from tests.simulation.truth import SUBNETS
 from tests.simulation.wire import Cut
 from tests.simulation.world import World
 from tulle.model.change import Delete
+from tulle.model.network import MacAddress
 from tulle.model.objects import FdbEntry, Link, Neighbor, Route
 from tulle.wire.etcd import PUT, TXN, delete, put_request, txn_request
 
@@ -37,6 +38,7 @@ class Faults:
             "rewind": self.rewind,
             "kill": self.kill,
             "reboot": self.reboot,
+            "remake": self.remake,
             "leave": self.leave,
             "retire": self.retire,
             "suspend": self.suspend,
@@ -144,6 +146,13 @@ class Faults:
         if (node := self._node(fault)) is not None:
             with self._troubled(node):
                 node.reboot()
+                await self._start_after(node, fault.lasts_s)
+
+    async def remake(self, fault: Fault) -> None:
+        """Its peers have to learn another MAC."""
+        if (node := self._node(fault)) is not None:
+            with self._troubled(node):
+                node.remake(MacAddress(f"06:00:00:00:{fault.choice >> 8:02x}:{fault.choice & 255:02x}"))
                 await self._start_after(node, fault.lasts_s)
 
     async def leave(self, fault: Fault) -> None:

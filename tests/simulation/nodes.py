@@ -20,7 +20,7 @@ from tulle.agent.start import Rim
 from tulle.errors import TulleError
 from tulle.kernel.fake import FakeKernel
 from tulle.model.change import Plan
-from tulle.model.network import MacAddress
+from tulle.model.network import MacAddress, Vni
 from tulle.model.objects import (
     RTPROT_KERNEL,
     Address,
@@ -31,6 +31,7 @@ from tulle.model.objects import (
     ObjectKey,
     OtherKind,
     Route,
+    VxlanKind,
 )
 from tulle.store.etcd import EtcdStore
 from tulle.store.ports import Grant
@@ -186,6 +187,13 @@ class SimNode:
         self.kill()
         self.kernel = FakeKernel(machine_objects(self.number))
         self.files.remove(Path("/run/flannel/subnet.env"))
+
+    def remake(self, mac: MacAddress) -> None:
+        """As ``reboot``, and somebody else makes the tunnel before the agent runs, with a MAC of its own."""
+        self.reboot()
+        kind = VxlanKind(vni=Vni(1), port=8472, local=self.address, underlay="eth0")
+        tunnel = Link(name="flannel.1", kind=kind, mtu=1450, mac=mac, up=True, master="", alias="")
+        self.kernel = FakeKernel([*machine_objects(self.number), tunnel])
 
     # -- what can be seen of it -----------------------------------------------------------
 

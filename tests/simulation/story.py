@@ -43,7 +43,7 @@ class Story:
 
 KINDS: Final = (
     *("cut", "cut", "cut", "slow", "pulse", "gap", "freeze", "restart", "compact", "wipe", "restore", "rewind"),
-    *("kill", "kill", "reboot", "leave", "retire", "suspend", "join", "clone"),
+    *("kill", "kill", "reboot", "remake", "leave", "retire", "suspend", "join", "clone"),
     *("drift", "deaf", "refuse", "overflow", "hostile", "poison", "delete", "overwrite"),
 )
 
