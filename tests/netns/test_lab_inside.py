@@ -28,6 +28,7 @@ FACTS = {
     "vni",
     "port",
     "outside",
+    "etcd",
 } | {
     "store",
     "nodes",

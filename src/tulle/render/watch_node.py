@@ -41,7 +41,8 @@ def node_in_full(view: NodeView, look: Look, columns: int) -> tuple[Section, ...
 def _facts(view: NodeView, look: Look, columns: int) -> Section:
     words, texts, status = WORDS[look.lang], TEXT[look.lang], view.sample.status
     found = list(facts(status, texts)) if status is not None and "lease" in status else []
-    found = [(name, value) for name, value in found if name != texts["peers"]]
+    elsewhere = {texts["peers"]} if _runs_low(status) else {texts["peers"], texts["addresses"]}
+    found = [(name, value) for name, value in found if name not in elsewhere]
     if status is not None and status.get("last_pass_at_ns") is not None:
         found.insert(1, (words["pass"], _last_pass(status, look)))
     if view.sample.ip is not None:
@@ -50,6 +51,11 @@ def _facts(view: NodeView, look: Look, columns: int) -> Section:
         found.append((words["dropped"].lower(), told))
     rows = tuple(line(f"{fit(f' {name}', NAME)}{fit(value, columns - NAME)}") for name, value in found)
     return Section(head=(rule(view.name, columns),), rows=rows, least=3)
+
+
+def _runs_low(status: JsonObject | None) -> bool:
+    """Are addresses short?  Only then do they take a row from a screen that has few."""
+    return status is not None and any(use["low"] for use in status.get("addresses", ()))
 
 
 def _last_pass(status: JsonObject, look: Look) -> str:
