@@ -10,7 +10,7 @@ from tulle.trace.probe_packet import Protocol
 from tulle.trace.session import Order, trace
 from tulle.trace.spaces import Spaces, netns_id
 
-TIMEOUT_S = 0.25
+TIMEOUT_S = 0.5
 """For a probe that will not come back; one that does takes a fraction of it, also on a busy machine."""
 REQUEST = ["1", "", "2", "3b", "3c", "4", "5", "6a", "6b", "6c", "7", "8"]
 """The steps of a whole walk through a tunnel; "" is the pod's veth on its node."""
