@@ -24,6 +24,7 @@ from typing import Any
 
 from tests.contract.stores import lease
 from tests.kit.etcd import PREFIX, Etcd, etcd
+from tests.kit.loops import on_the_loop
 from tulle.agent.identity import Identity
 from tulle.agent.keeper import LeaseKeeper, Offer
 from tulle.kernel.system import SystemClock, SystemRandom
@@ -76,20 +77,8 @@ async def fill(store: Store, count: int, first: int = 0) -> None:
 
 async def first_look(store: Store) -> dict[str, float]:
     """A snapshot, beside a task that notes for how much CPU time it did not get its turn."""
-    held = [0.0]
-
-    async def watch_the_loop() -> None:
-        while True:
-            before = time.thread_time()
-            await asyncio.sleep(0)
-            held[0] = max(held[0], time.thread_time() - before)
-
-    watching = asyncio.create_task(watch_the_loop())
-    wall, cpu = time.perf_counter(), time.thread_time()
-    snapshot = await store.snapshot()
-    wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
-    watching.cancel()
-    return {"leases": len(snapshot.leases), "wall_ms": wall * 1e3, "cpu_ms": cpu * 1e3, "held_cpu_ms": held[0] * 1e3}
+    snapshot, took = await on_the_loop(store.snapshot())
+    return {"leases": len(snapshot.leases)} | took
 
 
 async def changes(store: Store, first: int, poison: Callable[[], Awaitable[object]] | None = None) -> dict[str, float]:

@@ -10,12 +10,11 @@ import argparse
 import asyncio
 import json
 import tempfile
-import time
-from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 from bench.audit import CONFIG, lease
+from tests.kit.loops import on_the_loop
 from tulle.agent.identity import Identity
 from tulle.agent.memory import FILE, Memory, recollect
 from tulle.kernel.system import SystemClock, SystemFiles, keep_collector_short
@@ -24,24 +23,6 @@ from tulle.model.recollection import Recollection
 
 ME = Identity(NodeId("0" * 32))
 STORE = "etcd://127.0.0.1:2379/coreos.com/network"
-
-
-async def measured(work: Awaitable[object]) -> dict[str, float]:
-    """Wall and CPU time of ``work``, and for how much CPU time nobody else got a turn."""
-    held = [0.0]
-
-    async def watch_the_loop() -> None:
-        while True:
-            before = time.thread_time()
-            await asyncio.sleep(0)
-            held[0] = max(held[0], time.thread_time() - before)
-
-    watching = asyncio.create_task(watch_the_loop())
-    wall, cpu = time.perf_counter(), time.thread_time()
-    await work
-    wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
-    watching.cancel()
-    return {"wall_ms": wall * 1e3, "cpu_ms": cpu * 1e3, "held_cpu_ms": held[0] * 1e3}
 
 
 async def read(files: SystemFiles, folder: Path) -> None:
@@ -65,9 +46,10 @@ async def figures(folder: Path, peers: int) -> dict[str, dict[str, float]]:
         leases=leases,
     )
     memory = Memory(files=files, path=folder / FILE, store=STORE, identity=ME, clock=clock, aside=asyncio.to_thread)
-    written = await measured(memory.write(past))
+    _, written = await on_the_loop(memory.write(past))
     size = {"bytes": float((folder / FILE).stat().st_size)}
-    return {"write": size | written, "read": await measured(read(files, folder))}
+    _, been_read = await on_the_loop(read(files, folder))
+    return {"write": size | written, "read": been_read}
 
 
 def main() -> None:

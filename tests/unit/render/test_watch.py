@@ -36,6 +36,14 @@ def line_with(text: str, lines: list[str]) -> str:
     return next(line for line in lines if text in line)
 
 
+@pytest.mark.parametrize("low", [True, False])
+def test_addresses_take_a_row_only_where_they_are_short(low: bool) -> None:
+    use = {"subnet": "10.244.1.0/28", "used": 12, "free": 1, "resting": 0, "low": low}
+    lines = shown(a_board(node(status=STATUS | {"addresses": [use]})), rows=30)
+    assert any("12 in use, only 1 free" in line for line in lines) is low
+    assert any(line.startswith(" addresses") for line in lines) is low
+
+
 def test_eighty_columns_have_the_nodes_the_devices_the_peers_and_what_happened() -> None:
     assert shown(TWO, 80, 26) == [
         "tulle watch · lab lab · 2 nodes · every 1 s                             20:31:00",
