@@ -182,8 +182,19 @@ class PluginNode:
         self.wait_until(lambda: reached(self.nft("list table bridge tulle")), "the guard's table")
 
     def is_clean(self) -> bool:
-        """No address, no record, no pair."""
-        return not self.addresses and not self.records and not self.devices
+        """No address, no record, no pair, no file that somebody began."""
+        return not self.addresses and not self.records and not self.devices and not self.unfinished
+
+    @property
+    def unfinished(self) -> frozenset[Path]:
+        """Files that nobody completed, of everything that is kept for pods."""
+        folders = (
+            "var/lib/cni/networks/net",
+            "var/lib/tulle/attachments/net",
+            "var/lib/tulle/tombstones",
+            "run/tulle/tombstones",
+        )
+        return frozenset(path for folder in folders for path in (self.root / folder).glob(".*"))
 
     def wait_until(self, reached: Callable[[], object], what: str) -> None:
         end = time.monotonic() + PATIENCE_S

@@ -64,7 +64,7 @@ def check_a_del_finishes(node: PluginNode, pod: str) -> None:
     if node.pid is None:
         node.start()
     assert node.run("DEL", pod).code == 0
-    assert node.is_clean(), (node.addresses, node.records, node.devices)
+    assert node.is_clean(), (node.addresses, node.records, node.devices, node.unfinished)
 
 
 @pytest.mark.parametrize("call", CALLS)

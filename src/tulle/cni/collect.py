@@ -52,9 +52,10 @@ async def collect(site: Site, call: Invocation) -> bytes:
 
 
 async def forget_the_dead(site: Site, network: str) -> None:
-    """Give back what earlier boots left: no pod outlives its kernel."""
+    """Give back what earlier boots left: no pod outlives its kernel.  Raises OSError."""
     for failure in await _take_all_away(site, network, _of_earlier_boots(site, network)):
         log.warning("of an earlier boot: %s", failure)
+    site.records(network).sweep(site.addresses(network).owners())
 
 
 async def restore(site: Site, network: str) -> None:

@@ -20,8 +20,8 @@ CONTENT_LIMIT: Final = 64 << 10
 LOCK: Final = "lock"
 LOCK_PATIENCE_S: Final = 2.0
 BESIDE: Final = ".new"
-"""Files are written under this name first.  Only the holder of the lock writes: a dead one's is removed,
-never written to, since it may be another name of a file that is in place."""
+"""Files are written under this name first.  Only the holder of the lock writes: what is there when the lock is
+taken, a dead one left.  It is removed, never written to: it may be another name of a file that is in place."""
 
 Settle = Callable[[Path, Iterable[str]], None]
 
@@ -58,6 +58,8 @@ class Folder:
             lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=descriptor)
             try:
                 _lock(lock, self.path)
+                with suppress(OSError):  # there is none, mostly; what cannot be removed is met by who writes
+                    os.unlink(BESIDE, dir_fd=descriptor)
                 files = Files(descriptor, self.before)
                 yield files
                 if files.changed:
@@ -76,6 +78,24 @@ class Folder:
             self.before("mkdir")
             self.path.mkdir(parents=True, exist_ok=True, mode=mode)
             return _open_folder(self.path)
+
+    def remove_unfinished(self) -> None:
+        """Remove what somebody who held the lock had begun when he died.  Raises OSError, as ``locked``."""
+        if os.path.lexists(self.path / BESIDE):
+            with self.locked():
+                pass  # whoever locks it does so
+
+    def remove_abandoned(self, age_s: float) -> None:
+        """Remove what was begun so many seconds ago or earlier, of writers that take no lock."""
+        with suppress(OSError):
+            descriptor = _open_folder(self.path)
+            try:
+                begun = [name for name in os.listdir(descriptor) if name.startswith(".")]
+                for name in begun:
+                    if time.time() - os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mtime > age_s:
+                        os.unlink(name, dir_fd=descriptor)
+            finally:
+                os.close(descriptor)
 
     def names(self) -> Mapping[str, int]:
         """Every file's name and inode, without waiting for the lock; none when there is no folder, or a link to one."""
@@ -126,7 +146,7 @@ class Files:
 
     def create(self, name: str, content: bytes) -> bool:
         """Make a file that is not there yet; False when it is.  Complete as soon as it can be seen."""
-        self._write_beside(content)
+        self._write(BESIDE, content, os.O_EXCL)
         try:
             self._before("link")
             os.link(BESIDE, name, src_dir_fd=self._folder, dst_dir_fd=self._folder, follow_symlinks=False)
@@ -141,7 +161,7 @@ class Files:
 
     def replace(self, name: str, content: bytes, *, hint: bool = False) -> None:
         """Make or replace a file; a hint may be lost with the power."""
-        self._write_beside(content)
+        self._write(BESIDE, content, os.O_EXCL)
         self._before("rename")
         os.rename(BESIDE, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         if not hint:
@@ -157,14 +177,6 @@ class Files:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._folder)
             self.changed[name] = None
-
-    def _write_beside(self, content: bytes) -> None:
-        try:
-            self._write(BESIDE, content, os.O_EXCL)
-        except FileExistsError:
-            self._before("unlink")
-            os.unlink(BESIDE, dir_fd=self._folder)
-            self._write(BESIDE, content, os.O_EXCL)
 
     def _write(self, name: str, content: bytes, how: int) -> None:
         self._before("open")

@@ -95,7 +95,8 @@ class Records:
         return content is not None and self.get(owner) is None
 
     def sweep(self, owners: Collection[Owner]) -> None:
-        """Remove what cannot be read and is of none of ``owners``.  Raises OSError."""
+        """Remove what cannot be read and is of none of ``owners``, and what was never finished.  Raises OSError."""
+        self.folder.remove_unfinished()
         known = set(map(_name, owners))
         names = [name for name in self.folder.names() if name.endswith(SUFFIX) and name not in known]
         litter = [name for name in names if not _is_json(self.folder.read(name) or b"")]

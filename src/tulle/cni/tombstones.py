@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 HOPELESS: Final = frozenset({INCOMPATIBLE, UNSUPPORTED_FIELD, BAD_ENVIRONMENT, UNDECODABLE, BAD_CONFIG})
 """What is wrong with the request itself stays wrong."""
 
+BEGUN_S: Final = 60.0
+"""A shim writes its request in milliseconds; a file that it began so long ago is nobody's."""
+
 Handler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
 
 
@@ -60,6 +63,7 @@ class Tombstones:
         async with self._burying:
             for place in self.places:
                 folder = Folder(place)
+                folder.remove_abandoned(BEGUN_S)
                 for name in sorted(folder.names()):
                     await self._bury_one(place / name, folder.read(name, REQUEST_LIMIT) or b"", handle)
 

@@ -1,12 +1,13 @@
 """What is written about an attachment, and what of it survives."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tulle.cni.files import Folder
+from tulle.cni.files import BESIDE, Folder
 from tulle.cni.records import Record, Records, decode_record, encode_record
 
 RECORD = Record(
@@ -51,6 +52,18 @@ def test_what_cannot_be_read_is_swept_unless_it_is_of_somebody_known(tmp_path: P
     assert {path.name for path in tmp_path.glob("*.json")} == {mine.name, f"{'1' * 40}.json"}
     records.sweep([])
     assert {path.name for path in tmp_path.glob("*.json")} == {f"{'1' * 40}.json"}
+
+
+def test_what_a_writer_that_died_had_begun_goes_when_somebody_sweeps_or_writes(tmp_path: Path) -> None:
+    records, begun = Records(Folder(tmp_path)), tmp_path / BESIDE
+    begun.write_bytes(b"{")
+    records.sweep([])
+    assert not begun.exists()
+    begun.write_bytes(b"{")
+    os.link(begun, tmp_path / "in place")
+    records.put(RECORD)
+    assert not begun.exists()
+    assert (tmp_path / "in place").read_bytes() == b"{"
 
 
 def test_a_folder_that_was_never_made_has_no_records(tmp_path: Path) -> None:

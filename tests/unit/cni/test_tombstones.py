@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import time
 from collections.abc import Mapping
 from errno import EROFS
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tulle.cni.files import Folder
-from tulle.cni.tombstones import Tombstones
+from tulle.cni.tombstones import BEGUN_S, Tombstones
 from tulle.wire.control import CniRequest, encode_cni
 
 
@@ -55,6 +57,19 @@ def test_burials_side_by_side_do_each_once(tmp_path: Path) -> None:
 
     asyncio.run(story())
     assert handler.asked == ["a", "b"]
+
+
+def test_one_that_a_killed_shim_began_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    (disk, _), handler = places(tmp_path), Handler()
+    disk.mkdir()
+    old, new = disk / ".00001.0-1", disk / ".00002.0-2"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, time.time() - 2 * BEGUN_S))
+    asyncio.run(Tombstones(places(tmp_path)).bury(handler))
+    assert not old.exists()
+    assert new.exists()
+    assert handler.asked == []
 
 
 def test_one_that_fails_stays_and_the_next_is_done(tmp_path: Path) -> None:
