@@ -14,7 +14,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.kit.labs import User
+import pytest
+
+from tests.kit.labs import LabCommand, User, a_lab
 
 NOBODY = 65534
 PYTHONS = (sys.executable, "/usr/bin/python3")
@@ -93,3 +95,16 @@ def _user_namespace() -> Generator[tuple[str, ...]]:
         holder.kill()
         holder.wait()
         holder.stdout.close()
+
+
+@contextmanager
+def lab_of(who: str) -> Generator[LabCommand]:
+    """A lab of ``root``'s, or of an ``ordinary`` user's, where the test is skipped when there can be none."""
+    if who == "root":
+        with a_lab() as command:
+            yield command
+    elif MISSING:
+        pytest.skip(MISSING)
+    else:
+        with ordinary_user() as user, a_lab(user) as command:
+            yield command

@@ -14,7 +14,7 @@ import pytest
 from tests.kit.etcd import NEEDS_ETCD, PREFIX
 from tests.kit.flanneld import BINARY, NEEDS_FLANNELD
 from tests.kit.labs import NEEDS_ROOT, PATIENCE_S, STATE_FOLDER, LabCommand, User, a_lab, eventually
-from tests.kit.ordinary import MISSING, ordinary_user
+from tests.kit.ordinary import lab_of
 from tulle.lab.processes import identify
 
 pytestmark = [pytest.mark.skipif(bool(NEEDS_ROOT), reason=str(NEEDS_ROOT)), NEEDS_ETCD]
@@ -29,13 +29,7 @@ def lab() -> Iterator[LabCommand]:
 
 @pytest.fixture(params=["root", "ordinary"])
 def anybodys(request: pytest.FixtureRequest) -> Iterator[LabCommand]:
-    if request.param == "root":
-        with a_lab() as command:
-            yield command
-        return
-    if MISSING:
-        pytest.skip(MISSING)
-    with ordinary_user() as user, a_lab(user) as command:
+    with lab_of(request.param) as command:
         yield command
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.labs import NEEDS_ROOT, LabCommand, User, a_lab, eventually
-from tests.kit.ordinary import MISSING, ordinary_user
+from tests.kit.ordinary import lab_of
 from tests.kit.serving import Serving, served
 
 pytestmark = pytest.mark.skipif(bool(NEEDS_ROOT), reason=str(NEEDS_ROOT))
@@ -19,13 +19,7 @@ pytestmark = pytest.mark.skipif(bool(NEEDS_ROOT), reason=str(NEEDS_ROOT))
 
 @pytest.fixture(params=["root", "ordinary"])
 def lab(request: pytest.FixtureRequest) -> Iterator[LabCommand]:
-    if request.param == "root":
-        with a_lab() as command:
-            yield command
-        return
-    if MISSING:
-        pytest.skip(MISSING)
-    with ordinary_user() as user, a_lab(user) as command:
+    with lab_of(request.param) as command:
         yield command
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from tulle.render.states import state
 from tulle.render.walk_text import clean, fit, width, wrap
 
 JsonObject = dict[str, Any]
@@ -129,7 +130,9 @@ def format_status(answer: JsonObject, lang: str = "en") -> str:
     words = TEXT[lang]
     starting = "lease" not in answer
     told = [*_problems(answer, words)] if starting else [*facts(answer, words), *wrongs(answer, words)]
-    return "\n".join([f"tulle: {answer['state']}", *(line for name, value in told for line in _fact(name, value))])
+    return "\n".join(
+        [f"tulle: {state(answer['state'], lang)}", *(line for name, value in told for line in _fact(name, value))]
+    )
 
 
 def format_plan_answer(answer: JsonObject, lang: str = "en") -> str:
@@ -147,7 +150,7 @@ def format_peers(answer: JsonObject, lang: str = "en") -> str:
         return TEXT[lang]["none"]
     blocks: list[str] = []
     for peer in answer["peers"]:
-        head = ["  ".join(filter(None, row)) for row in _rows(peer)]
+        head = ["  ".join(filter(None, row)) for row in _rows(peer, state(peer["state"], lang))]
         blocks.append("\n".join([*head, *(f"    {line}" for line in peer["objects"])]))
     return "\n".join(blocks)
 
@@ -156,7 +159,7 @@ def format_leases(answer: JsonObject, lang: str = "en") -> str:
     """A table of all leases that the node knows, its own first."""
     words = TEXT[lang]
     rows = [(words["subnet"], words["node"], words["vtep"], words["state"])]
-    rows += [row for lease in answer["leases"] for row in _rows(lease, absent="-")]
+    rows += [row for lease in answer["leases"] for row in _rows(lease, state(lease["state"], lang), absent="-")]
     widths = [max(width(row[column]) for row in rows) for column in range(4)]
     return "\n".join("  ".join(map(fit, row, widths)).rstrip() for row in rows)
 
@@ -257,11 +260,11 @@ def _subnets(lease: JsonObject) -> str:
     return " ".join(str(net) for net in (lease["subnet"], lease["subnet6"]) if net)
 
 
-def _rows(lease: JsonObject, absent: str = "") -> list[tuple[str, str, str, str]]:
-    """Subnet, node and VTEP MAC of each family that the lease has, a row each; the first one has its state."""
+def _rows(lease: JsonObject, told: str, absent: str = "") -> list[tuple[str, str, str, str]]:
+    """Subnet, node and VTEP MAC of each family that the lease has, a row each; ``told``, its state, in the first."""
     families = [
         (str(lease[f"subnet{six}"]), str(lease[f"public_ip{six}"] or absent), lease[f"vtep_mac{six}"] or absent)
         for six in ("", "6")
         if lease[f"subnet{six}"]
     ]
-    return [(*family, lease["state"] if at == 0 else "") for at, family in enumerate(families)]
+    return [(*family, told if at == 0 else "") for at, family in enumerate(families)]

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from tulle.render.states import state
 from tulle.render.status import TEXT, span
 from tulle.render.walk_text import Style
 from tulle.render.watch_board import NS, RATE, Board, Look, chosen_view
 from tulle.render.watch_links import Rates, total
 from tulle.render.watch_table import Cells, Column, Section, line, table
 from tulle.render.watch_view import NodeView
-from tulle.render.watch_words import DASH, WORDS, per_second, state
+from tulle.render.watch_words import DASH, WORDS, per_second
 
 JsonObject = dict[str, Any]
 

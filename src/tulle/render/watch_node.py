@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from tulle.render.states import state
 from tulle.render.status import TEXT, facts, span, wrongs
 from tulle.render.walk_text import Line, Style, clean, fit, width, wrap
 from tulle.render.watch_board import NS, RATE, Look
 from tulle.render.watch_links import Rates, WatchedLink
 from tulle.render.watch_table import Cells, Column, Row, Section, line, table
 from tulle.render.watch_view import NodeView
-from tulle.render.watch_words import DASH, WORDS, per_second, state, took
+from tulle.render.watch_words import DASH, WORDS, per_second, took
 
 JsonObject = dict[str, Any]
 

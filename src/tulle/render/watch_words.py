@@ -150,19 +150,6 @@ WORDS: Final[dict[str, dict[str, str]]] = {
     },
 }
 
-STATES_ZH: Final = {
-    "ready": "就绪",
-    "converging": "收敛中",
-    "degraded": "异常",
-    "degraded: store": "存储不可达",
-    "waiting for the store": "等待存储",
-    "starting": "启动中",
-    "ok": "正常",
-    "held": "保留",
-    "broken": "异常",
-}
-"""The states of nodes and peers; in English they are said as they are."""
-
 HELP: Final[dict[str, tuple[str, ...]]] = {
     "en": (
         "q, Ctrl-C      quit",
@@ -231,8 +218,3 @@ def took(length_ns: int) -> str:
         if length_ns < limit:
             return f"{length_ns / divisor:.3g} {unit}"
     return f"{length_ns / 1_000_000_000:.3g} s"
-
-
-def state(name: str, lang: str) -> str:
-    """A state in the reader's language."""
-    return STATES_ZH.get(name, name) if lang == "zh" else name

@@ -172,5 +172,6 @@ def test_both_families_of_a_lease_have_a_row_each_and_fit_on_eighty_columns() ->
     assert four.split() == ["10.244.2.0/24", "192.168.64.12", "02:00:00:00:00:02", "ok"]
     assert six.split() == ["fd10:244:0:2::/64", "fd64::c", "02:00:00:00:00:06"]
     assert max(len(four), len(six)) <= 80
+    assert format_leases({"leases": [{**lease, "state": "held"}]}, "zh").splitlines()[1].endswith("  保留")
     peer = format_peers({"peers": [{**lease, "state": "ok", "objects": ["route"]}]})
     assert peer.splitlines()[1:] == ["fd10:244:0:2::/64  fd64::c  02:00:00:00:00:06", "    route"]
