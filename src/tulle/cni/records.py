@@ -72,10 +72,12 @@ class Records:
             files.replace(_name(record.owner), encode_record(record))
 
     def remove(self, owner: Owner) -> None:
-        """Remove one; that it is not there is success.  Raises OSError."""
+        """Remove one, and what was never finished; that there is neither is success.  Raises OSError."""
         if self.folder.exists() and self.folder.read(_name(owner)) is not None:
             with self.folder.locked(0o700) as files:
                 files.remove(_name(owner))
+        else:
+            self.folder.remove_unfinished()
 
     def get(self, owner: Owner) -> Record | None:
         """One; None when there is none, or what is there cannot be read."""

@@ -54,8 +54,11 @@ def test_what_cannot_be_read_is_swept_unless_it_is_of_somebody_known(tmp_path: P
     assert {path.name for path in tmp_path.glob("*.json")} == {f"{'1' * 40}.json"}
 
 
-def test_what_a_writer_that_died_had_begun_goes_when_somebody_sweeps_or_writes(tmp_path: Path) -> None:
+def test_what_a_writer_that_died_had_begun_goes_with_the_next_change_or_look(tmp_path: Path) -> None:
     records, begun = Records(Folder(tmp_path)), tmp_path / BESIDE
+    begun.write_bytes(b"{")
+    records.remove(RECORD.owner)
+    assert not begun.exists()
     begun.write_bytes(b"{")
     records.sweep([])
     assert not begun.exists()
