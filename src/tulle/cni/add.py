@@ -6,7 +6,6 @@ Written down before made, undone when it fails: after a crash at any point a DEL
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv6Interface
 
 from tulle.cni.attach import Attachment, PodNetwork, attachment, host_device, pod_mac, without_linklocal_learning
 from tulle.cni.collect import reclaim
@@ -50,12 +49,14 @@ async def _attach(site: Site, call: Invocation, network: PodNetwork, pod: Kernel
         if look.device is not None:
             raise CniError(ALREADY_ATTACHED, f"{call.container_id} {call.ifname}", "is attached already")
         if obtained is None:
-            wanted = attachment(call, network, _allocate(site, call, network, look.bridge), look.bridge)
+            addresses, record = _allocate(site, call, network, look.bridge)
+            wanted = attachment(call, network, addresses, look.bridge)
         else:
+            record = _completed(site, call, network, look.bridge)
             wanted = attachment(obtained.call, network, obtained.addresses, look.bridge, obtained.gateways)
             look = replace(look, observed=await site.kernel.observe(Scope.of(wanted.host.objects)))
         async with _undone_if_it_fails(site, call):
-            await _rules(site, call, network, look.bridge)
+            await _rules(site, call, record, look.bridge)
             if call.conf.force_address and look.bridge is not None:
                 await _remove_other_addresses(site, wanted, look, look.bridge)
             await converge(site.kernel, wanted.host, look.observed)
@@ -75,21 +76,14 @@ async def _undone_if_it_fails(site: Site, call: Invocation) -> AsyncGenerator[No
         raise
 
 
-async def _rules(site: Site, call: Invocation, network: PodNetwork, bridge: Link | None) -> None:
+async def _rules(site: Site, call: Invocation, record: Record, bridge: Link | None) -> None:
     """Before anything can come out of the pod.  Raises CniError: what the network insists on cannot be had."""
-    record = site.records(call.conf.name).get(call.owner)
-    if record is None:
+    if not record.has_rules:
         return
-    networks = tuple(map(str, network.networks)) if call.conf.ip_masq and not network.masquerades else None
-    whole = replace(record, bridge="" if bridge is None else bridge.name, masquerade=networks)
-    if whole != record:
-        site.records(call.conf.name).put(whole)
-    if not whole.has_rules:
-        return
-    await site.rules.admit(whole, None if bridge is None else bridge.mac)
+    await site.rules.admit(record, None if bridge is None else bridge.mac)
     for key, needed, table in (
         ("macspoofchk", call.conf.guard_needed, routed_guard.KEY if bridge is None else guard.KEY),
-        ("ipMasq", networks is not None, pod_masquerade.KEY),
+        ("ipMasq", record.masquerade is not None, pod_masquerade.KEY),
     ):
         if needed and table in site.rules.troubles:
             raise CniError(KERNEL_REFUSED, key, site.rules.troubles[table])
@@ -107,31 +101,57 @@ async def _remove_other_addresses(site: Site, wanted: Attachment, look: Look, br
             raise outcome.error
 
 
-def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link | None) -> Interfaces:
-    records = site.records(call.conf.name)
+def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link | None) -> tuple[Interfaces, Record]:
+    """Addresses of our own, and the record that was written before they were claimed.  Raises CniError."""
+    written: list[Record] = []
 
-    def journal(addresses: tuple[IPv4Interface | IPv6Interface, ...]) -> None:
-        records.put(
-            Record(
-                network=call.conf.name,
-                container_id=call.container_id,
-                ifname=call.ifname,
-                netns=call.netns,
-                boot_id=site.boot_id,
-                device=host_device(*call.owner),
-                bridge="" if bridge is None else bridge.name,
-                addresses=tuple(map(str, addresses)),
-                mac=pod_mac(call, addresses),
-                guard=call.conf.guard,
-            )
+    def journal(addresses: Interfaces) -> None:
+        record = Record(
+            network=call.conf.name,
+            container_id=call.container_id,
+            ifname=call.ifname,
+            netns=call.netns,
+            boot_id=site.boot_id,
+            device=host_device(*call.owner),
+            bridge=_name_of(bridge),
+            addresses=tuple(map(str, addresses)),
+            mac=pod_mac(call, addresses),
+            guard=call.conf.guard,
+            masquerade=_masqueraded(call, network),
         )
+        site.records(call.conf.name).put(record)
+        written.append(record)
 
     try:
         addresses, wanted = site.addresses(call.conf.name), call.conf.wishes.addresses
-        return addresses.allocate(call.owner, network.subnets, wanted, journal, call.conf.ranges, looked=True)
+        chosen = addresses.allocate(call.owner, network.subnets, wanted, journal, call.conf.ranges, looked=True)
+        return chosen, written[-1]
     except OSError as error:
         with suppress(OSError):  # what it refuses now, DEL or the collection does later
             release(site, call.conf.name, call.owner)
         raise CniError(
             TRY_AGAIN, f"addresses in {site.networks}", f"the disk takes nothing: {error.strerror or error}"
         ) from error
+
+
+def _completed(site: Site, call: Invocation, network: PodNetwork, bridge: Link | None) -> Record:
+    """The record of another plugin's addresses, with what was not known when it was asked.
+
+    Raises CniError: it was removed meanwhile; OSError.
+    """
+    records = site.records(call.conf.name)
+    record = records.get(call.owner)
+    if record is None:
+        raise CniError(TRY_AGAIN, f"{call.container_id} {call.ifname}", "its record was removed meanwhile")
+    whole = replace(record, bridge=_name_of(bridge), masquerade=_masqueraded(call, network))
+    records.put(whole)
+    return whole
+
+
+def _masqueraded(call: Invocation, network: PodNetwork) -> tuple[str, ...] | None:
+    """The networks from which the pod is not hidden, where hiding it is up to us."""
+    return tuple(map(str, network.networks)) if call.conf.ip_masq and not network.masquerades else None
+
+
+def _name_of(bridge: Link | None) -> str:
+    return "" if bridge is None else bridge.name

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
+from itertools import islice
 from typing import Final, TypeAlias
 
 from tulle.cni.files import Files, Folder
@@ -20,6 +21,8 @@ from tulle.wire.cni_error import ADDRESS_OUTSIDE, ADDRESS_TAKEN, ALREADY_ATTACHE
 from tulle.wire.cni_ranges import AddressRange
 
 RELEASED: Final = "released"
+PROMISING: Final = 4
+"""So many addresses after the last given are tried before all that is known of the others is counted."""
 RELEASED_LIMIT: Final = 32 << 10
 """A longer list of what was given back is written anew, without what is in use again."""
 NOBODY: Final = ("", "")
@@ -180,6 +183,9 @@ class Addresses:
 
     def _longest_free(self, pool: Pool, last: IPAddress | None, elsewhere: frozenset[str]) -> IPAddress:
         """One that was never given back, in turn after the last given; else the one given back first."""
+        for ip in islice(pool.in_turn(last), PROMISING):
+            if self._is_new(str(ip), elsewhere):
+                return ip
         taken = self._held.keys() | elsewhere
         parts = pool.numbers
         free = (name for name in self._released if name not in taken)
@@ -187,11 +193,15 @@ class Addresses:
         used = sum(number_of(name) in part for part in parts for name in taken)
         if used + len(rested) < pool.capacity:
             for ip in pool.in_turn(last):
-                if str(ip) not in taken and str(ip) not in self._released:
+                if self._is_new(str(ip), elsewhere):
                     return ip
         if rested:
             return ip_of(rested[0])
         raise CniError(EXHAUSTED, str(pool), f"all its {pool.capacity} addresses are in use")
+
+    def _is_new(self, name: str, elsewhere: frozenset[str]) -> bool:
+        """Does nobody have this address, and has nobody given it back?"""
+        return not (name in self._held or name in self._released or name in elsewhere)
 
     def _claim_all(self, files: Files, owner: Owner, chosen: Interfaces) -> bool:
         made: list[str] = []
