@@ -75,8 +75,9 @@ class Site:
 
 
 @contextmanager
-def mixed(folder: Path, *, ipv6: bool = False, config: str | None = None) -> Generator[Site]:
-    with cluster(folder, nodes=2, pods=True, ipv6=ipv6) as nodes:
+def mixed(folder: Path, *, ipv6: bool = False, config: str | None = None, pods: bool = True) -> Generator[Site]:
+    """The site, with nothing started.  Without ``pods`` the test attaches pod1 and pod2 itself, first of all."""
+    with cluster(folder, nodes=2, pods=pods, ipv6=ipv6) as nodes:
         nodes.net.ip("switch", f"addr add {ADDRESS}/24 dev br0")
         nodes.net.sysctl("node2", "net/ipv4/ip_forward", "1")  # flannel leaves that to the operator
         with etcd(folder, host=ADDRESS, before=enter(nodes.net.full("switch"))) as server:
