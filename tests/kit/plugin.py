@@ -56,20 +56,27 @@ class PluginNode:
     def start(self) -> None:
         """Start the process behind the socket, and wait until it serves."""
         self.fork_agent()
-        self.wait_until(self._answers, "the agent")
+        self.wait_until(self.answers, "the agent")
 
-    def fork_agent(self) -> None:
-        """Start the process behind the socket."""
+    def fork_agent(self, before: Callable[[], object] = lambda: None) -> None:
+        """Start the process behind the socket; ``before`` is the first that it does."""
         pid = os.fork()
         if pid == 0:
             try:
+                before()
                 netns.enter(self.netns)
                 asyncio.run(_serve(self.root, self.network))
             finally:
                 os._exit(1)
         self.pid = pid
 
-    def _answers(self) -> bool:
+    @property
+    def agent(self) -> int:
+        """Its pid."""
+        assert self.pid is not None, "none was started"
+        return self.pid
+
+    def answers(self) -> bool:
         """A socket that is there may not be listened to yet."""
         with socket.socket(socket.AF_UNIX) as sock, suppress(OSError):
             sock.connect(str(self.socket))
@@ -82,6 +89,19 @@ class PluginNode:
             os.kill(self.pid, how)
             os.waitpid(self.pid, 0)
         self.pid = None
+
+    def has_ended(self) -> bool:
+        """Is it dead, and all that was its own gone?  It is not reaped."""
+        return os.waitid(os.P_PID, self.agent, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def has_died(self) -> bool:
+        """Was it killed?  One that was is reaped, and its socket removed; one that lives answers."""
+        if not self.has_ended() and self.run("STATUS").code == 0:
+            return False
+        os.waitpid(self.agent, 0)  # on its way, its sockets may be closed already
+        self.pid = None
+        self.socket.unlink(missing_ok=True)
+        return True
 
     def restart(self) -> None:
         self.stop()
@@ -117,14 +137,20 @@ class PluginNode:
     def run(self, verb: str, pod: str = "", *, path: str | None = None, ifname: str = "eth0", **conf: Any) -> Done:
         """Execute the plugin.  ``conf`` are keys of the configuration; ``path`` another namespace than the pod's."""
         shim = Shim(COMMANDS[self.shim], self.root)
-        environment = {
+        environment = self.environment(verb, pod, path, ifname)
+        stdin = json.dumps({**CONF, **conf}).encode()
+        return netns.run_in(self.netns, lambda: shim.execute(environment, stdin=stdin))
+
+    def environment(self, verb: str, pod: str = "", path: str | None = None, ifname: str = "eth0") -> dict[str, str]:
+        """The variables of an execution."""
+        shim = Shim(COMMANDS[self.shim], self.root)
+        return {
             **shim.environment(verb),
             "CNI_CONTAINERID": pod,
             "CNI_NETNS": f"/run/netns/{pod}" if path is None else path,
             "CNI_IFNAME": ifname,
             **({} if self.path is None else {"CNI_PATH": self.path}),
         }
-        return netns.run_in(self.netns, lambda: shim.execute(environment, stdin=json.dumps({**CONF, **conf}).encode()))
 
     def add(self, pod: str, **conf: Any) -> dict[str, Any]:
         """The result of an ADD that succeeds."""
