@@ -15,11 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-    SILENCE_S = 2,
-    TOTAL_S = 60,
-    ANSWER_LIMIT = 4 << 20,
-};
+enum { SILENCE_S = 2 };
 
 static const char *const FOLDER[] = {"run", "tulle", NULL};
 static const char SOCKET_NAME[] = "agent.sock";
@@ -101,7 +97,7 @@ static int receive_frame(struct line *line, struct bytes *reply) {
             return 0;
     }
     length = ntohl(length);
-    char *body = length <= ANSWER_LIMIT ? malloc(length) : NULL;
+    char *body = length <= REPLY_LIMIT ? malloc(length) : NULL;
     if (!body) {
         line->reason = "its answer is too long";
         return 0;

@@ -1,11 +1,16 @@
 /* Without an agent: its own code, started as the agent left word how to; else a tombstone that it finds later. */
 #include "tulle_cni.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,26 +39,69 @@ static ssize_t read_command(int root, char *words) {
     return size > 0 && words[0] == '/' && words[size - 1] == 0 ? size : -1;
 }
 
-/* A file without a name that holds `stdin_` again. */
-static int stdin_again(struct bytes stdin_) {
-    int file = memfd_create("cni-stdin", MFD_CLOEXEC);
-    if (file < 0 || write_all(file, stdin_.at, stdin_.size) || lseek(file, 0, SEEK_SET) < 0)
+/* A file without a name, read from its beginning: it holds `content`. */
+static int unnamed_file(const char *name, struct bytes content) {
+    int file = memfd_create(name, MFD_CLOEXEC);
+    if (file >= 0 && (write_all(file, content.at, content.size) || lseek(file, 0, SEEK_SET) < 0))
         return -1;
-    return dup2(file, STDIN_FILENO);
+    return file;
 }
 
-void run_offline(int root, struct bytes stdin_) {
+/* In the child: become the agent's code, which ends when we do. */
+static _Noreturn void become(char *const argv[], int root, int given, int answer, pid_t parent) {
+    umask(022);
+    if (!prctl(PR_SET_PDEATHSIG, SIGKILL) && getppid() == parent && !fchdir(root) && dup2(given, STDIN_FILENO) >= 0 &&
+        dup2(answer, STDOUT_FILENO) >= 0)
+        execve(argv[0], argv, environ);
+    _exit(127);
+}
+
+static void wake(int number) {
+    (void)number;
+}
+
+/* Its exit code; -1 when a signal ended it, as it does after TOTAL_S. */
+static int wait_for(pid_t child) {
+    struct sigaction interrupt = {.sa_handler = wake};
+    int status;
+    sigaction(SIGALRM, &interrupt, NULL);
+    alarm(TOTAL_S);
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR || kill(child, SIGKILL))
+            return -1;
+    alarm(0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* The reply as the agent would give it: exit code, then what was written.  1 when there is one. */
+static int read_answer(int code, int file, struct bytes *reply) {
+    struct stat status;
+    if (code < 0 || fstat(file, &status) || status.st_size > REPLY_LIMIT || (code && !status.st_size))
+        return 0;
+    char *body = malloc(1 + (size_t)status.st_size);
+    if (!body || pread(file, body + 1, (size_t)status.st_size, 0) != (ssize_t)status.st_size)
+        return 0;
+    body[0] = (char)code;
+    *reply = (struct bytes){body, 1 + (size_t)status.st_size};
+    return 1;
+}
+
+/* ABSENT: there is nothing to run; SILENT: it ended without an answer.  What it said before it died is not passed on. */
+enum heard run_alone(int root, struct bytes stdin_, struct bytes *reply) {
     char words[WORD_LIMIT];
     char *argv[WORDS + 1] = {NULL};
     ssize_t size = read_command(root, words);
     size_t count = 0;
     for (char *at = words; size > 0 && at < words + size && count < WORDS; at += strlen(at) + 1)
         argv[count++] = at;
-    if (!count || access(argv[0], X_OK) || fchdir(root) || stdin_again(stdin_) < 0)
-        return;
-    umask(022);
-    execve(argv[0], argv, environ);
-    umask(077);
+    if (!count || access(argv[0], X_OK))
+        return ABSENT;
+    int given = unnamed_file("cni-stdin", stdin_), answer = unnamed_file("cni-stdout", (struct bytes){"", 0});
+    signal(SIGCHLD, SIG_DFL);
+    pid_t parent = getpid(), child = given < 0 || answer < 0 ? -1 : fork();
+    if (child == 0)
+        become(argv, root, given, answer, parent);
+    return child > 0 && read_answer(wait_for(child), answer, reply) ? ANSWERED : SILENT;
 }
 
 static int write_durably(int folder, const char *name, struct bytes body) {

@@ -83,31 +83,38 @@ static int is(const struct call *call, const char *command) {
     return !strcmp(call->command, command);
 }
 
-/* The agent gave no answer: what can be done all the same, and else what to tell the runtime. */
-static _Noreturn void without_agent(const struct call *call, int root, struct bytes body, enum heard heard,
-                                    const char *reason) {
+/* Nobody gave an answer: what can be done all the same, and else what to tell the runtime. */
+static _Noreturn void without_agent(const struct call *call, int root, struct bytes body, const char *reason) {
     char details[512];
     const char *folder = getenv("TULLE_ROOT");
-    snprintf(details, sizeof details, "%s/run/tulle/agent.sock: %.100s: start tulled, or see its log",
+    snprintf(details, sizeof details, "%s/run/tulle/agent.sock: %.160s: start tulled, or see its log",
              folder && strcmp(folder, "/") ? folder : "", reason);
-    if (heard == ABSENT && (is(call, "DEL") || is(call, "CHECK") || is(call, "GC")))
-        run_offline(root, call->stdin_);
-    if (is(call, "DEL") && !leave_tombstone(root, body))
+    if (is(call, "DEL") && root >= 0 && !leave_tombstone(root, body))
         succeed("", 0);
     fail(call, is(call, "STATUS") ? CODE_NOT_AVAILABLE : CODE_TRY_AGAIN, "the agent does not answer", details);
+}
+
+static int can_be_done_alone(const struct call *call) {
+    return is(call, "DEL") || is(call, "CHECK") || is(call, "GC");
 }
 
 static _Noreturn void carry(const struct call *call, struct bytes body) {
     struct bytes reply = {NULL, 0};
     const char *reason = NULL;
+    char both[128];
     int root = open_root();
-    enum heard heard = ABSENT;
     if (root < 0)
-        reason = strerror(errno);
-    else
-        heard = ask_agent(root, body, &reply, &reason);
+        without_agent(call, root, body, strerror(errno));
+    enum heard heard = ask_agent(root, body, &reply, &reason);
+    if (heard == ABSENT && can_be_done_alone(call)) {
+        heard = run_alone(root, call->stdin_, &reply);
+        if (heard == SILENT) {
+            snprintf(both, sizeof both, "%.80s, and its code alone ended without an answer", reason);
+            reason = both;
+        }
+    }
     if (heard != ANSWERED)
-        without_agent(call, root, body, heard, reason);
+        without_agent(call, root, body, reason);
     int failed = write_all(STDOUT_FILENO, reply.at + 1, reply.size - 1);
     _exit(failed ? 1 : (unsigned char)reply.at[0]);
 }

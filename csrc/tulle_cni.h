@@ -52,12 +52,15 @@ int open_root(void);
 int walk(int root, const char *const parts[], int make);
 int is_trusted(unsigned uid);
 
+/* No call takes longer, and no answer is larger. */
+enum { TOTAL_S = 60, REPLY_LIMIT = 4 << 20 };
+
 /* agent.c: the agent's answer to `body` in `reply` (exit code, then stdout). */
 enum heard { ANSWERED, ABSENT, SILENT };
 enum heard ask_agent(int root, struct bytes body, struct bytes *reply, const char **reason);
 
-/* offline.c: without an agent.  `run_offline` returns only when there is nothing to run. */
-void run_offline(int root, struct bytes stdin_);
+/* offline.c: without an agent.  `run_alone` runs its code in a process of its own, with the same `reply`. */
+enum heard run_alone(int root, struct bytes stdin_, struct bytes *reply);
 int leave_tombstone(int root, struct bytes body);
 
 /* loopback.c: the plugin of type "loopback". */

@@ -274,6 +274,51 @@ def test_without_an_agent_its_code_runs_alone(shim: Shim, verb: str) -> None:
     assert (done.code, done.stdout) == (3, f"offline {verb} {CONF.decode()}\n".encode())
 
 
+ENDS = {
+    "killed": "kill -KILL $$",
+    "killed in the middle of its answer": "printf '{\"code\":'; kill -KILL $$",
+    "ended without a word": "exit 1",
+    "too slow": f"[ $PPID = {os.getpid()} ] || kill -ALRM $PPID; exec sleep 60",
+}
+"""How the agent's code may end alone without an answer.  The alarm is the shim's own, before its time."""
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
+def test_a_del_that_ends_alone_without_an_answer_is_kept_for_later(shim: Shim, end: str) -> None:
+    with fake_agent(shim.socket, silent) as agent:
+        shim.run("DEL")
+    (usual,) = shim.tombstones
+    usual.unlink()
+    leave_word(shim, "/bin/sh", "-c", end)
+    done = shim.run("DEL")
+    assert (done.code, done.stdout) == (0, b"")
+    (tombstone,) = shim.tombstones
+    assert tombstone.read_bytes() == agent.asked[0]
+
+
+@pytest.mark.parametrize("verb", ["CHECK", "GC"])
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
+def test_what_ends_alone_without_an_answer_is_one_clean_error(shim: Shim, verb: str, end: str) -> None:
+    leave_word(shim, "/bin/sh", "-c", end)
+    done = shim.run(verb)
+    assert done.error == 11
+    assert "without an answer" in done.answer["details"]
+    assert shim.tombstones == []
+
+
+def test_alone_the_answer_may_be_empty_and_is_no_tombstone(shim: Shim) -> None:
+    leave_word(shim, "/bin/sh", "-c", "exit 0")
+    done = shim.run("DEL")
+    assert (done.code, done.stdout) == (0, b"")
+    assert shim.tombstones == []
+
+
+def test_a_shim_that_is_killed_takes_the_agents_code_with_it(shim: Shim) -> None:
+    """It would keep the runtime waiting for the end of stderr, and work beside the next call."""
+    leave_word(shim, "/bin/sh", "-c", f"[ $PPID = {os.getpid()} ] || kill -KILL $PPID; exec sleep 60")
+    assert shim.run("DEL").code == -signal.SIGKILL  # communicate: nobody has stderr any more
+
+
 @pytest.mark.parametrize("verb", ["ADD", "STATUS"])
 def test_what_needs_the_agent_does_not_run_alone(shim: Shim, verb: str) -> None:
     leave_word(shim, *OFFLINE)

@@ -5,6 +5,7 @@ What is forked here is what the shim executes, without the start of an interpret
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Generator
@@ -137,3 +138,17 @@ def test_a_check_alone_killed_at_every_call_leaves_a_pod_as_it_is(node: PluginNo
             assert code == 0
             break
     finish(node, 0, "CHECK", pod, prevResult=result)
+
+
+@pytest.mark.parametrize("call", ["sendto", "unlinkat"])
+def test_a_del_whose_code_dies_alone_is_done_by_the_next_agent(node: PluginNode, call: str) -> None:
+    """Out of memory, say: the runtime may never ask again."""
+    pod = node.new_pod()
+    add_alone(node, pod)
+    tracer = f"{shutil.which('strace')} -f -o /dev/null -e trace={call} -e inject={call}:signal=SIGKILL:when=1"
+    node.leave_word(f"{tracer} {sys.executable} -I -m tulle.cni.offline")
+    assert node.run("DEL", pod).code == 0
+    assert node.addresses
+    assert len(list((node.root / "var/lib/tulle/tombstones").iterdir())) == 1
+    node.start()
+    assert node.is_clean()

@@ -3,14 +3,15 @@
 ``csrc/`` is the same in C; this one is its specification and its fall-back, and one contract suite
 runs on both.  It is run as a single file (``python -I -S shim.py``), so it imports nothing of the package.
 Without an agent, ADD and STATUS say so at once; DEL, CHECK and GC are done by the agent's own code in
-a process of its own, and a DEL that nobody can do now is left as a tombstone.  What only the binary
-does is to be the plugin of type ``loopback`` when it is called so.
+a process of its own, and a DEL that nobody can do now, or that died on the way, is left as a tombstone.
+What only the binary does is to be the plugin of type ``loopback`` when it is called so.
 """
 
 import errno
 import json
 import os
 import select
+import signal
 import socket
 import stat
 import struct
@@ -27,6 +28,7 @@ STDIN_PATIENCE_S, SILENCE_S, TOTAL_S = 10.0, 2, 60
 BAD_ENVIRONMENT, IO_FAILURE, UNDECODABLE, TRY_AGAIN, NOT_AVAILABLE = 4, 5, 6, 11, 50
 
 SOCKET_FOLDER, SOCKET_NAME = ("run", "tulle"), "agent.sock"
+ALONE = frozenset({"DEL", "CHECK", "GC"})
 STATE, COMMAND_FILE, COMMAND_LIMIT = ("var", "lib", "tulle"), "cni-offline", 4096
 TOMBSTONES = (("var", "lib", "tulle", "tombstones"), ("run", "tulle", "tombstones"))
 
@@ -98,9 +100,11 @@ def _answer(command: str, version: str, environment: bytes, stdin: bytes) -> tup
     try:
         reply = _ask(root, body)
     except Absent as absent:
-        if command in {"DEL", "CHECK", "GC"}:
-            _run_offline(root, stdin)
-        return _without_agent(command, root, body, str(absent))
+        if command not in ALONE or not (words := _command(root)):
+            return _without_agent(command, root, body, str(absent))
+        reply = _run_alone(root, words, stdin)
+        if reply is None:
+            return _without_agent(command, root, body, f"{absent}, and its code alone ended without an answer")
     except Silent as silent:
         return _without_agent(command, root, body, str(silent))
     return reply[0], reply[1:]
@@ -203,29 +207,67 @@ def _enter_folder(root: int) -> None:
 # -- without an agent ------------------------------------------------------------------
 
 
-def _run_offline(root: int, stdin: bytes) -> None:
-    """Become the agent's own code, as the agent left word how to.  Returns only when there is nothing to run."""
-    try:
-        words = _command(root)
-        again = os.memfd_create("cni-stdin")
-        os.write(again, stdin)
-        os.lseek(again, 0, os.SEEK_SET)
-        os.dup2(again, 0)
-        os.fchdir(root)
-        if words:
-            os.execv(words[0], words)  # noqa: S606  the words are the agent's own, in a file that only root writes
-    except OSError:
-        return
-
-
 def _command(root: int) -> list[bytes]:
-    folder = _walk(root, STATE)
-    file = os.open(COMMAND_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode) or not _is_trusted(status.st_uid) or status.st_mode & 0o022:
+    """How the agent's own code is started, as the agent left word; nothing when there is nothing to run."""
+    try:
+        folder = _walk(root, STATE)
+        file = os.open(COMMAND_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or not _is_trusted(status.st_uid) or status.st_mode & 0o022:
+            return []
+        words = os.read(file, COMMAND_LIMIT)
+    except OSError:
         return []
-    words = os.read(file, COMMAND_LIMIT)
-    return words[:-1].split(b"\0") if words.startswith(b"/") and words.endswith(b"\0") else []
+    found = words[:-1].split(b"\0") if words.startswith(b"/") and words.endswith(b"\0") else []
+    return found if found and os.access(found[0], os.X_OK) else []
+
+
+def _run_alone(root: int, words: list[bytes], stdin: bytes) -> bytes | None:
+    """The answer of the agent's own code, as the agent would give it; None: it ended without one.
+
+    It writes into a file without a name: what it said before it died is not the runtime's.
+    """
+    try:
+        given, answer = os.memfd_create("cni-stdin"), os.memfd_create("cni-stdout")
+        os.write(given, stdin)
+        os.lseek(given, 0, os.SEEK_SET)
+        parent, child = os.getpid(), os.fork()
+    except OSError:
+        return None
+    if child == 0:
+        try:
+            _become(root, words, given, answer, parent)
+        finally:
+            os._exit(127)
+    code = _wait_for(child)
+    stdout = os.pread(answer, ANSWER_LIMIT, 0)
+    return bytes((code,)) + stdout if code == 0 or (code > 0 and stdout) else None
+
+
+def _become(root: int, words: list[bytes], given: int, answer: int, parent: int) -> None:
+    """In the child: become the agent's code, which ends when the shim does.  Source: prctl(2), PR_SET_PDEATHSIG."""
+    import ctypes  # most executions come without it
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() == parent:
+        os.dup2(given, 0)
+        os.dup2(answer, 1)
+        os.fchdir(root)
+        os.execv(words[0], words)  # noqa: S606  the words are the agent's own, in a file that only root writes
+
+
+def _wait_for(child: int) -> int:
+    """Its exit code; negative when a signal ended it, as it does after ``TOTAL_S``."""
+
+    def end(*_: object) -> None:
+        os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, end)
+    signal.alarm(TOTAL_S)
+    _, status = os.waitpid(child, 0)
+    signal.alarm(0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def _leave_tombstone(root: int, body: bytes) -> bool:
