@@ -9,10 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from tulle.cni.attach import PodNetwork
-from tulle.cni.service import node_server
-from tulle.errors import DecodeError
-from tulle.wire.subnet_env import parse_subnet_env
+from tulle.cni.service import last_known_network, node_server
 
 
 def main() -> int:
@@ -26,22 +23,12 @@ def main() -> int:
 
 
 async def _answer(root: Path, stdin: bytes) -> tuple[int, bytes]:
-    server = node_server(root, lambda: last_known_network(root / "run/flannel/subnet.env"))
+    server = node_server(root, lambda: last_known_network(root))
     try:
         return await server.handle(os.environ, stdin)
     finally:
         await server.site.removal.close()
         server.site.kernel.close()
-
-
-def last_known_network(path: Path) -> PodNetwork | None:
-    """What the agent said last about this node; None when nothing can be read there."""
-    try:
-        env = parse_subnet_env(path.read_bytes())
-    except (OSError, DecodeError):
-        return None
-    networks = (*env.networks, *env.networks6)
-    return PodNetwork(subnet=env.subnet, subnet6=env.subnet6, mtu=env.mtu, networks=networks)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tulle.cni.ipam import Owner
 from tulle.cni.records import Record
 from tulle.kernel.port import Kernel
 from tulle.model.change import Create, Delete, Outcome, Plan
-from tulle.model.network import MacAddress
+from tulle.model.network import IPAddress, MacAddress
 from tulle.model.objects import Link, LinkKey, NftElement, NftTable, NftTableKey, ObjectKey
 from tulle.model.state import KernelState, Scope
 from tulle.ownership import Standing
@@ -30,6 +30,15 @@ WHAT: Mapping[NftTableKey, str] = {
     routed_guard.KEY: "guard of routed pods",
     pod_masquerade.KEY: "masquerading of pods",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What the kernel holds about one pod: is it guarded, with which MAC (None: it says none), and hidden?"""
+
+    guard: bool
+    mac: MacAddress | None
+    masquerade: bool
 
 
 @dataclass(slots=True)
@@ -75,6 +84,20 @@ class PodRules:
         macs = [guard.mac_element(MacAddress(gone.mac))] if any(other.mac == gone.mac for other in others) else []
         bridges = [gone.bridge] if any(other.bridge == gone.bridge for other in others) else []
         return frozenset((*macs, *pod_masquerade.masquerade_elements((), bridges)))
+
+    async def held(self, device: str, ips: Iterable[IPAddress]) -> Held:
+        """What holds for the pod with this end on the node and these addresses, whatever the records say.
+
+        Raises KernelError: it cannot be read.
+        """
+        elements = set((await self.kernel.observe(Scope.of(WHAT))).each(NftElement))
+        ports = {each.value[0] for each in elements if _table_of(each) != pod_masquerade.KEY and each.set == "ports"}
+        macs = [each.value[1] for each in elements if each.set == "pairs" and each.value[0] == device]
+        return Held(
+            guard=device in ports,
+            mac=MacAddress(macs[0]) if macs else None,
+            masquerade=not elements.isdisjoint(pod_masquerade.masquerade_elements(ips, ())),
+        )
 
     async def repair(self) -> None:
         """Make the kernel hold what the records say.  Raises KernelError: it cannot be read."""

@@ -6,7 +6,7 @@ else's work (host-local's) and never judged by what is here.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_interface
@@ -62,17 +62,25 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The records of one network."""
+    """The records of one network.  What is remembered tells what was lost: everything else asks the disk.
+
+    ``strangers``: those who have addresses and no pod of ours, so that nobody looks for a record of theirs again.
+    """
 
     folder: Folder
+    strangers: set[Owner] = field(default_factory=set[Owner])
+    _known: dict[Owner, Record] = field(default_factory=dict[Owner, Record])
 
     def put(self, record: Record) -> None:
         """Write or replace one.  Raises OSError."""
         with self.folder.locked(0o700) as files:
             files.replace(_name(record.owner), encode_record(record))
+        self._known[record.owner] = record
+        self.strangers.discard(record.owner)
 
     def remove(self, owner: Owner) -> None:
         """Remove one, and what was never finished; that there is neither is success.  Raises OSError."""
+        self._known.pop(owner, None)
         if self.folder.exists() and self.folder.read(_name(owner)) is not None:
             with self.folder.locked(0o700) as files:
                 files.remove(_name(owner))
@@ -90,6 +98,22 @@ class Records:
             record = decode_record(self.folder.read(name) or b"") if name.endswith(SUFFIX) else None
             if record is not None and name == _name(record.owner):
                 yield record
+
+    def take_lost(self) -> tuple[Record, ...]:
+        """What somebody else removed or damaged since the last question, for who knows whether its pod still lives."""
+        found = {record.owner: record for record in self.all()}
+        lost = tuple(record for owner, record in self._known.items() if owner not in found)
+        self._known.clear()
+        self._known.update(found)
+        return lost
+
+    def knows(self, owner: Owner) -> bool:
+        """Was there one at the last question, or since?"""
+        return owner in self._known
+
+    def exists(self, owner: Owner) -> bool:
+        """Is there one, be it a later version's?"""
+        return _is_json(self.folder.read(_name(owner)) or b"")
 
     def is_damaged(self, owner: Owner) -> bool:
         """Is there one that cannot be read?"""

@@ -17,6 +17,7 @@ from tulle.cni.collect import collect
 from tulle.cni.delete import delete
 from tulle.cni.fill import COUNTLESS, AddressUse, is_low, news
 from tulle.cni.pools import Subnet, whole
+from tulle.cni.recovery import recover
 from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
 from tulle.errors import TulleError
@@ -130,6 +131,8 @@ class CniServer:
     async def repair_rules(self) -> None:
         """Make the rules of single pods whole; a kernel that cannot be read is asked again later."""
         try:
+            for network in sorted(self.site.known_networks()):
+                await recover(self.site, network)
             await self.site.rules.repair()
         except (TulleError, OSError) as error:
             log.warning("pods' rules: not looked at: %s", error)

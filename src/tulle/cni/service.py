@@ -17,17 +17,19 @@ from tulle.cni.collect import LOOK_PERIOD_S, Collector, forget_the_dead, restore
 from tulle.cni.durability import Durability
 from tulle.cni.files import Settle, settle_now
 from tulle.cni.keeping import Keeper
+from tulle.cni.recovery import recover
 from tulle.cni.removal import Removal
 from tulle.cni.server import CniServer
 from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
-from tulle.errors import TulleError
+from tulle.errors import DecodeError, TulleError
 from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.netlink_socket import NetlinkSocket
 from tulle.kernel.netns import run_in
 from tulle.kernel.packet_filter import PacketFilter
 from tulle.kernel.port import Kernel
 from tulle.kernel.system import SystemFiles
+from tulle.wire.subnet_env import parse_subnet_env
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ def node_server(
         state=root / "var/lib/tulle",
         network=network,
         boot_id=BOOT_ID.read_text().strip(),
+        last_network=lambda: last_known_network(root),
         settle=settle,
         inside=lambda run: run() if netns is None else run_in(netns, run),
     )
@@ -85,6 +88,16 @@ async def serving(
         server.site.kernel.close()
 
 
+def last_known_network(root: Path) -> PodNetwork | None:
+    """What the agent said last about this node; None when nothing can be read there."""
+    try:
+        env = parse_subnet_env((root / "run/flannel/subnet.env").read_bytes())
+    except (OSError, DecodeError):
+        return None
+    networks = (*env.networks, *env.networks6)
+    return PodNetwork(subnet=env.subnet, subnet6=env.subnet6, mtu=env.mtu, networks=networks)
+
+
 def _leave_word(path: Path) -> None:
     """A disk that takes nothing keeps what an agent before this one said; without it DELs wait for an agent."""
     try:
@@ -102,11 +115,12 @@ def offline_command() -> bytes:
 async def put_in_order(server: CniServer) -> None:
     """What a crash, a reboot or a silent agent left behind.  A disk that takes nothing keeps it for later."""
     for network in sorted(server.site.known_networks()):
-        try:
-            await restore(server.site, network)
-            await forget_the_dead(server.site, network)
-        except (TulleError, OSError) as error:
-            log.warning("network %s: not in order yet: %s", network, error)
+        for step in (recover, restore, forget_the_dead):
+            try:
+                await step(server.site, network)
+            except (TulleError, OSError) as error:
+                log.warning("network %s: not in order yet: %s", network, error)
+                break
     await server.bury()
     if any(server.site.all_records()):
         await server.repair_rules()

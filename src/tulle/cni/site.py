@@ -50,6 +50,8 @@ class Site:
     state: Path
     network: Callable[[], PodNetwork | None]
     boot_id: str
+    last_network: Callable[[], PodNetwork | None] = lambda: None
+    """What an agent said last, for the time before there is a lease."""
     settle: Settle = settle_now
     before: Callable[[str], None] = lambda _: None
     inside: Inside = lambda run: run()

@@ -1,6 +1,7 @@
 """What is written about an attachment, and what of it survives."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,22 @@ def test_a_flipped_bit_makes_another_record_or_none(bit: int) -> None:
 @given(st.binary(max_size=100))
 def test_any_bytes_are_a_record_or_none(content: bytes) -> None:
     assert decode_record(content) is None
+
+
+def test_what_somebody_else_removed_or_damaged_is_told_once_and_what_we_removed_is_not(tmp_path: Path) -> None:
+    records = Records(Folder(tmp_path))
+    others = [replace(RECORD, container_id=name) for name in ("removed", "damaged", "ours", "stays")]
+    for record in others:
+        records.put(record)
+    removed, damaged, ours, stays = others
+    Records(Folder(tmp_path)).remove(removed.owner)
+    for path in tmp_path.glob("*.json"):
+        if b"damaged" in path.read_bytes():
+            path.write_bytes(b"{")
+    records.remove(ours.owner)
+    assert records.take_lost() == (removed, damaged)
+    assert records.take_lost() == ()
+    assert [records.exists(each.owner) for each in others] == [False, False, False, True]
+    assert [records.knows(each.owner) for each in others] == [False, False, False, True]
+    assert Records(Folder(tmp_path)).take_lost() == ()
+    assert stays in records.all()
