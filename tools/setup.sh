@@ -107,4 +107,4 @@ cd "$(dirname "$0")" || exit 2
 umask 022
 [ "$(uname -s)" = Linux ] || fail "$(uname -s): network namespaces are Linux's: run this on a Linux machine"
 need python-venv=python3,python3-venv ca-certificates=ca-certificates ip=iproute2 nft=nftables
-want cc=gcc static-libc=libc6-dev
+want cc=gcc static-libc=libc6-dev musl-gcc=musl-tools

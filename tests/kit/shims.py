@@ -26,7 +26,7 @@ from hatch_build import build
 
 PACKAGE = Path(tulle.__file__).parent
 BINARY = PACKAGE / "bin" / "tulle-cni"
-NO_BINARY = None if BINARY.exists() else "src/tulle/bin/tulle-cni is not compiled: install gcc and libc6-dev"
+NO_BINARY = None if BINARY.exists() else "src/tulle/bin/tulle-cni is not compiled: install gcc and musl-tools"
 COMMANDS = {"c": (str(BINARY),), "python": (sys.executable, "-I", "-S", str(PACKAGE / "cni" / "shim.py"))}
 CROSS = {
     "arm64": ("aarch64-linux-gnu-gcc", "qemu-aarch64-static"),
