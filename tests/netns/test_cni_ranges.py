@@ -81,3 +81,27 @@ def test_what_is_not_this_nodes_is_refused_by_name_and_a_del_does_not_mind(
     node.add(pod)
     assert node.run("DEL", pod, **conf).code == 0
     assert node.is_clean()
+
+
+def test_status_speaks_of_the_ranges_that_the_configuration_allows(node: PluginNode) -> None:
+    conf: dict[str, Any] = {"ipam": {"ranges": [[FOUR]]}}
+    one_of_the_two = {"ipam": {"ranges": [[{**FOUR, "rangeEnd": "10.244.1.40"}]]}}
+    first, second = node.new_pod(), node.new_pod()
+    node.add(first, **conf)
+    assert node.run("STATUS", **conf).code == 0
+    assert node.run("STATUS", **one_of_the_two).error == 50
+    node.add(second, **conf)
+    full = node.run("STATUS", **conf)
+    assert full.error == 50
+    assert full.answer["msg"] == "ranges 10.244.1.40-10.244.1.41 of subnet 10.244.1.0/24"
+    assert full.answer["details"] == "no address is left: delete pods, or widen the ranges"
+    assert node.run("STATUS").code == 0, "who asks for none has the rest of the subnet"
+    assert node.run("DEL", first, **conf).code == 0
+    assert node.run("STATUS", **conf).code == 0
+
+
+def test_status_says_it_when_the_ranges_are_no_part_of_this_node(node: PluginNode) -> None:
+    refused = node.run("STATUS", ipam={"ranges": [[{"subnet": "10.244.2.0/24"}]]})
+    assert refused.error == 50
+    assert refused.answer["msg"] == "ipam.ranges[0][0]"
+    assert "10.244.1.0/24" in refused.answer["details"]

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tulle.cni.add import add
+from tulle.cni.attach import PodNetwork
 from tulle.cni.check import check
 from tulle.cni.collect import collect
 from tulle.cni.delete import delete
 from tulle.cni.fill import COUNTLESS, AddressUse, is_low, news
-from tulle.cni.pools import Subnet, whole
+from tulle.cni.pools import Pool, Subnet, choose_pools, whole
 from tulle.cni.recovery import recover
 from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
@@ -48,15 +49,24 @@ async def status(site: Site, call: Invocation) -> bytes:
         raise CniError(NOT_AVAILABLE, "the lease has run out", "the store is away: pods that run stay connected")
     if call.delegate is not None:
         await site.ask(call.delegate, "STATUS")
-    for subnet in network.subnets if call.delegate is None else ():
-        if site.free(subnet) <= 0:
-            raise CniError(NOT_AVAILABLE, f"subnet {subnet}", "no address is left: delete pods")
+    for pool in _pools(call, network) if call.delegate is None else ():
+        if site.free(pool) <= 0:
+            more = "delete pods" if pool == whole(pool.subnet) else "delete pods, or widen the ranges"
+            raise CniError(NOT_AVAILABLE, str(pool), f"no address is left: {more}")
     if trouble := site.trouble():
         raise CniError(NOT_AVAILABLE, f"addresses in {site.networks}", trouble)
     for folder in (site.networks, site.state):
         if trouble := disk_trouble(folder):
             raise CniError(NOT_AVAILABLE, f"folder {folder}", trouble)
     return b""
+
+
+def _pools(call: Invocation, network: PodNetwork) -> tuple[Pool, ...]:
+    """Where an ADD of this configuration would take addresses from.  Raises CniError (50): from nowhere."""
+    try:
+        return choose_pools(network.subnets, call.conf.ranges)
+    except CniError as error:
+        raise CniError(NOT_AVAILABLE, error.msg, error.details) from None
 
 
 async def version(_: Site, call: Invocation) -> bytes:
@@ -115,7 +125,7 @@ class CniServer:
         self._low = frozenset(use.subnet for use in uses if use.low)
 
     def _use_of(self, subnet: Subnet) -> AddressUse:
-        free = self.site.free(subnet)
+        free = self.site.free(whole(subnet))
         use = AddressUse(
             subnet=str(subnet),
             used=whole(subnet).capacity - free,

@@ -12,9 +12,9 @@ from types import MappingProxyType
 from tulle.cni.attach import PodNetwork, adopted, gateway_of, host_device, host_scope, judge, new_bridge
 from tulle.cni.delegate import Inside, execute
 from tulle.cni.files import Folder, Settle, settle_now
-from tulle.cni.ipam import Addresses, Owner, ip_of, parse_address
+from tulle.cni.ipam import Addresses, Owner, ip_of, number_of, parse_address
 from tulle.cni.pod_rules import PodRules
-from tulle.cni.pools import Subnet, whole
+from tulle.cni.pools import Pool, Subnet
 from tulle.cni.records import Record, Records
 from tulle.cni.removal import Removal
 from tulle.errors import ConfigError, KernelError
@@ -103,9 +103,10 @@ class Site:
             with suppress(OSError):
                 addresses.note_last()
 
-    def free(self, subnet: Subnet) -> int:
-        """How many addresses of ``subnet`` are left for pods of any network."""
-        return whole(subnet).capacity - sum(ip_of(name) in subnet for name in self._elsewhere(""))
+    def free(self, pool: Pool) -> int:
+        """How many addresses of ``pool`` are left, whichever network has the others."""
+        parts = pool.numbers
+        return pool.capacity - sum(number_of(name) in part for name in self._elsewhere("") for part in parts)
 
     def resting(self, subnet: Subnet) -> int:
         """How many of the free ones had a pod before, as far as this process has seen."""

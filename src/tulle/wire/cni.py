@@ -79,6 +79,8 @@ def decode_invocation(environment: Mapping[str, str], stdin: bytes) -> Invocatio
         return _without_attachment(command, NetworkConf(cni_version=requested_version(stdin), name=""))
     decoded, conf = _configuration(command, stdin)
     delegate = None if conf.ipam is None else delegate_of(conf.ipam, environment, stdin)
+    if command == "STATUS":
+        conf = with_ranges(conf, decoded)
     if command not in REQUIRED:
         return replace(_without_attachment(command, conf), delegate=delegate)
     return Invocation(

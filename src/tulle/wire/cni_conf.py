@@ -124,7 +124,7 @@ def parse_conf(conf: Mapping[str, JsonValue], version: str) -> NetworkConf:
 
 
 def with_ranges(conf: NetworkConf, decoded: Mapping[str, JsonValue]) -> NetworkConf:
-    """With where addresses are to come from, which concerns ADD alone.  Raises CniError naming the field."""
+    """With where addresses are to come from: for ADD, and STATUS, which foretells it.  Raises CniError naming it."""
     if conf.ipam is not None:
         return conf
     bridge = {**decoded, **_object("delegate", decoded.get("delegate"))}
