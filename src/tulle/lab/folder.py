@@ -12,6 +12,7 @@ import stat
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from errno import ENOENT, ENOTEMPTY
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,8 @@ NETNS_FOLDER: Final = Path("/run/netns")
 PRIVATE: Final = "must be a folder of your own with mode 0700"
 SAFE: Final = "must be a folder of your own that nobody else can write to"
 DAMAGED: Final = "put the file right, or remove by hand what the lab left, the file last"
+REMOVALS: Final = 10
+"""So often a folder is removed in which files still come and go."""
 LONGEST: Final = 60
 """Bytes that leave room for ``/<lab>/<node>/run/tulle/agent.sock`` in a socket's 108.  Source: unix(7)."""
 
@@ -87,16 +90,13 @@ class LabFolder:
     def remove(self, lab: str) -> None:
         """Remove the lab's files, the state last.  That they are not there is success."""
         home = self.home(lab)
-        if home.is_dir() and not home.is_symlink():
-            shutil.rmtree(home)
+        _remove_tree(home)
         self._sweep(lab)
         SystemFiles().remove(self._state_file(lab))
 
     def remove_node_root(self, lab: str, node: str) -> None:
         """Remove one node's files.  That they are not there is success."""
-        root = self.node_root(lab, check_name("node", node))
-        if root.is_dir() and not root.is_symlink():
-            shutil.rmtree(root)
+        _remove_tree(self.node_root(lab, check_name("node", node)))
 
     @contextmanager
     def lock(self, lab: str) -> Generator[None]:
@@ -149,6 +149,21 @@ class LabFolder:
 
     def _state_file(self, lab: str) -> Path:
         return self.path / f"{check_name('lab', lab)}.json"
+
+
+def _remove_tree(path: Path) -> None:
+    """Remove a folder and all in it, also while somebody still opens and closes files there: a page that is served.
+
+    A link is left alone; that there is nothing is success.  Raises OSError.
+    """
+    for attempt in range(REMOVALS):
+        if path.is_symlink() or not path.is_dir():
+            return
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            if error.errno not in {ENOENT, ENOTEMPTY} or attempt + 1 == REMOVALS:
+                raise
 
 
 def lab_folder(environment: Mapping[str, str], uid: int) -> LabFolder:

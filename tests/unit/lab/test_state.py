@@ -63,6 +63,30 @@ def test_an_unknown_node_is_answered_with_those_that_there_are() -> None:
         state().node("node7")
 
 
+def test_files_that_come_and_go_while_a_lab_is_removed_do_not_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database's, that somebody closes and opens again."""
+    folder, unlink = LabFolder(tmp_path, rootless=False), os.unlink
+    folder.make_home("one")
+    (folder.home("one") / "leases.db-wal").touch()
+    happened = list[str]()
+
+    def meanwhile(name: str, *, dir_fd: int | None = None) -> None:
+        unlink(name, dir_fd=dir_fd)
+        happened.append(name)
+        if len(happened) == 1:
+            unlink(name, dir_fd=dir_fd)  # somebody was faster
+        if len(happened) == 2:
+            (folder.home("one") / "leases.db-shm").touch()
+
+    monkeypatch.setattr(os, "unlink", meanwhile)
+    (folder.home("one") / "leases.db").touch()
+    folder.remove("one")
+    assert not folder.home("one").exists()
+    assert len(happened) == 3
+
+
 def test_a_folder_lists_writes_and_removes(tmp_path: Path) -> None:
     folder = LabFolder(tmp_path, rootless=False)
     assert folder.read("one") is None
