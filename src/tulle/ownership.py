@@ -6,6 +6,7 @@ plans (agent, CNI attachment, lab) hands ``diff`` one function ``object → Stan
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, TypeAlias
@@ -62,7 +63,7 @@ class NodeOwnership:
 
     tunnels: Mapping[str, type[LinkKind]]
     pools: tuple[tuple[IPNetwork, int], ...]
-    macs: frozenset[MacAddress] = field(default_factory=frozenset[MacAddress])
+    macs: AbstractSet[MacAddress] = field(default_factory=frozenset[MacAddress])
     underlay: str | None = None
     """The device that peers' routes may take without a tunnel; None: they never do."""
     wanted: Mapping[ObjectKey, KernelObject] = field(default_factory=dict[ObjectKey, KernelObject])

@@ -165,7 +165,7 @@ class Memory:
             revision=book.revision,
             leases={key: lease for key, lease in peers.items() if key not in book.held} if book.held else peers,
             held={key: self._on_the_wall(held) for key, held in book.held.items() if key in peers},
-            macs=intent.seen_macs,
+            macs=frozenset(intent.seen_macs),
         )
 
     def _sent_wall_ns(self, grant: Grant) -> int:

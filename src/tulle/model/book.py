@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, TypeVar, assert_never
 
+from tulle.model.layered import updated
 from tulle.model.lease import Garbled, Gone, HeldLease, Lease, LeaseBook, LeaseEvent, LeaseKey, Put, Snapshot
 
 HOLD_NS: Final = 3_600 * 1_000_000_000
@@ -23,8 +24,8 @@ def fold(book: LeaseBook, event: LeaseEvent, now_ns: int, own_key: LeaseKey) -> 
     """The book after ``event``, and the keys whose claim is another one now.
 
     Before the first snapshot every other event is ignored; that one changes every key.  ``now_ns`` is the
-    caller's clock and dates what is held.  A key is in ``leases`` or in ``held``, never in both.  Costs one copy of
-    a dict; a snapshot is linear.
+    caller's clock and dates what is held.  A key is in ``leases`` or in ``held``, never in both.  Cost: linear in
+    what changes; a snapshot's, in all leases.
     """
     if isinstance(event, Snapshot):
         return _after_snapshot(book, event, now_ns, own_key)
@@ -36,7 +37,7 @@ def fold(book: LeaseBook, event: LeaseEvent, now_ns: int, own_key: LeaseKey) -> 
             after = replace(
                 book,
                 revision=revision,
-                leases=book.leases if same else {**book.leases, lease.key: lease},
+                leases=book.leases if same else updated(book.leases, (), {lease.key: lease}),
                 held=_without(book.held, lease.key),
                 undecodable=_without(book.undecodable, lease.key),
             )
@@ -51,7 +52,8 @@ def fold(book: LeaseBook, event: LeaseEvent, now_ns: int, own_key: LeaseKey) -> 
             )
             return after, frozenset({key}) if key in book.leases or key in book.held else frozenset()
         case Garbled(entry, revision):
-            return replace(book, revision=revision, undecodable={**book.undecodable, entry.key: entry}), frozenset()
+            undecodable = updated(book.undecodable, (), {entry.key: entry})
+            return replace(book, revision=revision, undecodable=undecodable), frozenset()
         case _:
             assert_never(event)
 
@@ -110,11 +112,7 @@ def _differences(before: LeaseBook, after: LeaseBook) -> frozenset[LeaseKey]:
 
 
 def _without(mapping: Mapping[LeaseKey, V], key: LeaseKey) -> Mapping[LeaseKey, V]:
-    if key not in mapping:
-        return mapping
-    smaller = dict(mapping)
-    del smaller[key]
-    return smaller
+    return updated(mapping, (key,), {}) if key in mapping else mapping
 
 
 def in_force(book: LeaseBook, key: LeaseKey) -> Lease | None:

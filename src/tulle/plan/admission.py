@@ -6,7 +6,7 @@ second kind makes a lease's fate depend on others, but only on those that it sha
 an event re-judges that small circle and nothing else.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from tulle.model.book import in_force
+from tulle.model.layered import updated
 from tulle.model.lease import Lease, LeaseBook, LeaseKey
 from tulle.model.network import Backend, Host, IPAddress, IPNetwork, MacAddress, NetworkConfig, SubnetPool, Vxlan
 
@@ -67,23 +68,30 @@ def admit(
         previous, circle = Admission(), book.leases.keys() | book.held.keys()
     else:
         circle = _circle(book, judge, previous, changed)
-    peers, holders = dict(previous.peers), dict(previous.holders)
-    for key in circle:
-        for claim in judge.claims(peers.pop(key, None)):
-            del holders[claim]
+    freed = {claim for key in circle for claim in judge.claims(previous.peers.get(key))}
+    peers: dict[LeaseKey, Lease] = {}
+    taken: dict[Claim, LeaseKey] = {}
+
+    def holder(claim: Claim) -> LeaseKey | None:
+        return taken.get(claim) or (None if claim in freed else previous.holders.get(claim))
+
     rules = {refusal.key: refusal.rule for refusal in previous.refusals if refusal.key not in circle}
     for lease in _by_age(book, circle):
         if lease.key == own.key or _is_untaken_reservation(lease):
             continue
         claims = judge.claims(lease)
-        rule = judge.fault(lease) or _clash(claims, holders)
+        rule = judge.fault(lease) or _clash(claims, holder)
         if rule is not None:
             rules[lease.key] = rule
             continue
         peers[lease.key] = lease
-        holders |= dict.fromkeys(claims, lease.key)
-    refusals = tuple(Refusal(key, rules[key]) for key in sorted(rules))
-    return Admission(peers=peers, refusals=refusals, holders=holders, judged=circle)
+        taken |= dict.fromkeys(claims, lease.key)
+    return Admission(
+        peers=updated(previous.peers, circle, peers),
+        refusals=tuple(Refusal(key, rules[key]) for key in sorted(rules)),
+        holders=updated(previous.holders, freed, taken),
+        judged=circle,
+    )
 
 
 def _circle(book: LeaseBook, judge: "_Judge", previous: Admission, changed: frozenset[LeaseKey]) -> set[LeaseKey]:
@@ -115,12 +123,13 @@ def _is_untaken_reservation(lease: Lease) -> bool:
     return lease.expires_at_ns is None and not lease.backend_type and lease.vtep_mac is None
 
 
-def _clash(claims: Iterable[Claim], holders: Mapping[Claim, LeaseKey]) -> str | None:
+def _clash(claims: Iterable[Claim], holder: Callable[[Claim], LeaseKey | None]) -> str | None:
     """The claim that an older lease has already."""
     for claim in claims:
-        if claim in holders:
+        older = holder(claim)
+        if older is not None:
             what = f"VTEP MAC {claim[1]}" if isinstance(claim, tuple) else f"subnet {claim}"
-            return f"{what} is the older lease {holders[claim]}'s"
+            return f"{what} is the older lease {older}'s"
     return None
 
 

@@ -182,7 +182,7 @@ def node_ownership(
     return NodeOwnership(
         tunnels=tunnels(config),
         pools=tuple((pool.network, pool.subnet_len) for pool in pools if pool is not None),
-        macs=frozenset(macs),
+        macs=macs if isinstance(macs, AbstractSet) else frozenset(macs),
         underlay=underlay if plain else None,
         wanted=wanted,
     )

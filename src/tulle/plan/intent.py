@@ -5,10 +5,12 @@ single variable and every event is ``intent, scope = intent.after(event, …)``.
 """
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from tulle.model.book import expire_held, fold
+from tulle.model.layered import LayeredSet
 from tulle.model.lease import Lease, LeaseBook, LeaseEvent, LeaseKey
 from tulle.model.network import Host, MacAddress, NetworkConfig
 from tulle.model.objects import ChainAccept
@@ -31,7 +33,7 @@ class Intent:
     book: LeaseBook
     admission: Admission
     desired: Desired
-    seen_macs: frozenset[MacAddress] = frozenset()
+    seen_macs: AbstractSet[MacAddress] = frozenset()
     recalled: bool = False
 
     @classmethod
@@ -42,7 +44,7 @@ class Intent:
         own: Lease,
         settings: Settings,
         book: LeaseBook | None = None,
-        seen_macs: frozenset[MacAddress] = frozenset(),
+        seen_macs: AbstractSet[MacAddress] = frozenset(),
     ) -> "Intent":
         """Before the first snapshot: no peers, and nothing may be planned yet.  ``book``: what was recalled."""
         inputs = Inputs(config=config, host=host, own=own, settings=settings)
@@ -50,7 +52,7 @@ class Intent:
             book=LeaseBook() if book is None else book,
             admission=Admission(),
             desired=desired(inputs),
-            seen_macs=seen_macs,
+            seen_macs=LayeredSet(seen_macs),
         )
 
     @property
@@ -93,7 +95,7 @@ class Intent:
     def without_the_departed(self) -> "Intent":
         """The intent once every entry of peers that left is gone: nothing is recognised by their MACs any more."""
         macs = vtep_macs(self.admission.peers.values())
-        return self if macs == self.seen_macs else replace(self, seen_macs=macs)
+        return self if macs == self.seen_macs else replace(self, seen_macs=LayeredSet(macs))
 
     def after_time(self, now_ns: int) -> tuple["Intent", Scope]:
         """The intent once held leases whose time is over are gone."""
@@ -124,7 +126,7 @@ class Intent:
         before, after = self.admission.peers, admission.peers
         moved = {key for key in admission.judged if _differ(before.get(key), after.get(key))}
         wanted, scope = self.desired.with_peers(after, moved)
-        macs = self.seen_macs | vtep_macs(after[key] for key in moved & after.keys())
+        macs = self.seen_macs | vtep_macs(after[key] for key in moved if key in after)
         return replace(self, book=book, admission=admission, desired=wanted, seen_macs=macs), scope
 
     def _rebuilt(self, inputs: Inputs) -> tuple["Intent", Scope]:

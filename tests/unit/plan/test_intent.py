@@ -3,17 +3,22 @@
 That the incremental intent equals the one from scratch is a law of ``tests/property``; here are its stories.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any, NoReturn
 
 import pytest
 
 from tests.kit.cluster import HOST, OWN, intent, lease, mac, snapshot
 from tulle.model.book import HOLD_NS
-from tulle.model.lease import Gone, Put
+from tulle.model.layered import Layered
+from tulle.model.lease import Garbled, Gone, LeaseEvent, Put, Undecodable
 from tulle.model.network import DroppingChain
 from tulle.model.objects import ChainAccept, FdbKey, Link, NeighborKey, ObjectKey, RouteKey
-from tulle.model.state import Scope
+from tulle.model.state import KernelState, Scope
+from tulle.ownership import Standing
+from tulle.plan.diff import diff
 
 PEER = lease(2)
 
@@ -63,6 +68,54 @@ def test_another_snapshot_makes_dirty_what_differs() -> None:
 def test_an_event_makes_dirty_just_the_entries_of_its_peer(event: Put | Gone, dirty: set[ObjectKey]) -> None:
     _, scope = intent(snapshot(OWN, PEER)).after(event, 0)
     assert scope == Scope.of(dirty)
+
+
+class _Crowd(dict[Any, Any]):
+    """A dict that answers for single keys only."""
+
+    def __iter__(self) -> NoReturn:
+        raise AssertionError("somebody went through all of it")
+
+    keys = values = items = copy = __iter__
+
+
+def _crowd(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    return Layered(_Crowd(mapping))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(Put(lease(3), 2), id="a new peer"),
+        pytest.param(Put(replace(PEER, public_ip=IPv4Address("192.168.64.99")), 2), id="a peer that moved"),
+        pytest.param(Put(replace(PEER, vtep_mac=mac(9)), 2), id="another MAC"),
+        pytest.param(Put(lease(3, vtep_mac=mac(2)), 2), id="a claim that a peer has"),
+        pytest.param(Gone(PEER.key, 2), id="a peer that left"),
+        pytest.param(Garbled(Undecodable(PEER.key, "no JSON"), 2), id="a key that cannot be read"),
+    ],
+)
+def test_an_event_costs_what_it_changes_however_many_others_there_are(event: LeaseEvent) -> None:
+    found = intent(snapshot(OWN, PEER, lease(4)))
+    peers = _crowd(found.admission.peers)
+    crowded = replace(
+        found,
+        book=replace(found.book, leases=_crowd(found.book.leases)),
+        admission=replace(found.admission, peers=peers, holders=_crowd(found.admission.holders)),
+        desired=replace(
+            found.desired,
+            inputs=replace(found.desired.inputs, peers=peers),
+            state=KernelState(_crowd(found.desired.state.objects)),
+        ),
+    )
+    after, scope = crowded.after(event, 0)
+    expected, same = found.after(event, 0)
+    assert scope == same
+    wanted, lacking = after.desired.state, KernelState.of()
+    assert diff(wanted, lacking, _ours, scope) == diff(expected.desired.state, lacking, _ours, scope)
+
+
+def _ours(_: object) -> Standing:
+    return Standing.OURS
 
 
 def test_a_mac_that_was_in_the_book_is_remembered_after_its_peer_left() -> None:
