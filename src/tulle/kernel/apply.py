@@ -6,7 +6,7 @@ stops nobody else, except those on a device that could not be made.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from errno import EIO, ENOBUFS, EOPNOTSUPP
 from typing import Final
@@ -66,9 +66,16 @@ class Applier:
     """Carries out plans, one at a time."""
 
     def __init__(
-        self, netns: int | None, sock: NetlinkSocket, rules: PacketFilter, precedence: Precedence | None = None
+        self,
+        netns: int | None,
+        sock: NetlinkSocket,
+        rules: PacketFilter,
+        wrote: Callable[[Request], None],
+        precedence: Precedence | None = None,
     ) -> None:
+        """``wrote`` is told of each request that the kernel has carried out, before anybody hears of it otherwise."""
         self._netns, self._socket, self._rules, self._precedence = netns, sock, rules, precedence
+        self._wrote = wrote
 
     async def apply(self, plan: Plan) -> tuple[Outcome, ...]:
         return await _Run(self, plan.steps).outcomes()
@@ -89,13 +96,17 @@ class Applier:
     def execute(self, requests: Sequence[Request]) -> list[Ack]:
         """One answer for each, also when none came back: what became of them is read next time."""
         try:
-            return self._socket.execute(requests)
+            acks = self._socket.execute(requests)
         except Overflow as error:
             return [Ack(ENOBUFS, 0, str(error))] * len(requests)
         except DecodeError as error:
             return [Ack(EIO, 0, str(error))] * len(requests)
         except KernelError as error:
             return [Ack(error.errno, 0, str(error))] * len(requests)
+        for request, ack in zip(requests, acks, strict=True):
+            if not ack.errno:
+                self._wrote(request)
+        return acks
 
     def devices(self) -> Devices:
         return Devices(self._socket)

@@ -23,6 +23,7 @@ from tulle.model.change import Outcome, Plan
 from tulle.model.network import DroppingChain, IPNetwork, PacketFilters
 from tulle.model.objects import FilterKey, KernelObject, NftElement, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import KernelState, Scope
+from tulle.wire.netlink import Request
 
 PAGE: Final = 1024
 """So many objects get their key in about 1.5 ms."""
@@ -50,7 +51,7 @@ class LinuxKernel:
         self._netns, self._dumps, self._socket, self._rules = netns, dumps, sock, rules
         self._precedence = precedence
         self._observer = Observer(dumps, sock, precedence)
-        self._applier = Applier(netns, sock, rules, precedence)
+        self._applier = Applier(netns, sock, rules, self._wrote, precedence)
         self._monitors: list[Monitor] = []
 
     @classmethod
@@ -91,6 +92,10 @@ class LinuxKernel:
         monitor = Monitor(self._netns, own=self._socket.portid)
         self._monitors.append(monitor)
         return monitor
+
+    def _wrote(self, request: Request) -> None:
+        for monitor in self._monitors:
+            monitor.wrote(request)
 
     def close(self) -> None:
         for monitor in self._monitors:

@@ -13,10 +13,11 @@ from typing import Final
 
 from tulle.errors import DecodeError, KernelError
 from tulle.kernel import decode
+from tulle.kernel.echoes import Echoes
 from tulle.kernel.netlink_socket import NETLINK_NETFILTER, RECEIVE_BUFFER, NetlinkSocket, Overflow
 from tulle.model.objects import AddressKey, FdbEntry, LinkKey, NeighborKey, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import Scope
-from tulle.wire.netlink import Message, parse_attributes
+from tulle.wire.netlink import Message, Request, parse_attributes
 from tulle.wire.nft_elements import changes_rules
 from tulle.wire.rtnetlink import links
 from tulle.wire.rtnetlink.addresses import decode_address
@@ -78,8 +79,8 @@ _ENTRIES: Final = frozenset({RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNE
 class Monitor(AsyncIterator[Scope]):
     """Dirty scopes, from the moment it was opened; several announcements come as one.  Ends when closed.
 
-    Of what its own node's socket (port id ``own``) did, routes and neighbours are left out:
-    their ten thousand echoes say nothing that the answers have not said.
+    Of what its own node's socket (port id ``own``) did, routes, neighbours and FDB entries are left out:
+    their ten thousand echoes say nothing that the answers have not said.  ``wrote`` tells of the last.
     """
 
     def __init__(self, netns: Path | int | None, own: int = 0, receive_buffer: int = RECEIVE_BUFFER) -> None:
@@ -87,6 +88,7 @@ class Monitor(AsyncIterator[Scope]):
         self._rules = NetlinkSocket.open(netns, protocol=NETLINK_NETFILTER, groups=(NFNLGRP_NFTABLES,))
         self._questions = NetlinkSocket.open(netns)
         self._own = own
+        self._echoes = Echoes()
         self._names: dict[IfIndex, str] = {}
         self._ready = asyncio.Event()
         self._closed = False
@@ -105,6 +107,10 @@ class Monitor(AsyncIterator[Scope]):
         for sock in (self._events, self._rules, self._questions):
             sock.close()
         self._ready.set()
+
+    def wrote(self, request: Request) -> None:
+        """The node's own socket has carried out ``request``, and nobody has read its announcement yet."""
+        self._echoes.wrote(request)
 
     async def __anext__(self) -> Scope:
         while not self._closed:
@@ -217,7 +223,7 @@ class Monitor(AsyncIterator[Scope]):
         if device is None or entry.master:
             return
         if entry.family == AF_BRIDGE:
-            if entry.lladdr is not None:
+            if entry.lladdr is not None and not self._echoes.is_one(message.kind, entry):
                 dirty.keys.add(FdbEntry(device=device, mac=entry.lladdr, dst=entry.dst).key)
         elif entry.dst is not None:
             dirty.keys.add(NeighborKey(device, entry.dst, bool(entry.flags & NTF_PROXY)))
