@@ -19,9 +19,10 @@ class Devices:
     def __init__(self, sock: NetlinkSocket) -> None:
         self._socket = sock
         self._by_name: dict[str, LinkMessage | None] = {}
-        self._by_index: dict[IfIndex, LinkMessage | None] = {}
+        self._by_index: dict[IfIndex, LinkMessage] = {}
         self._numbers: dict[str, IfIndex | None] = {}
-        """Of those of which nobody asked more."""
+        self._names: dict[IfIndex, str | None] = {}
+        """Both of devices of which nobody asked more: to read a whole one takes longer than to be answered."""
 
     def learn(self, link: LinkMessage) -> None:
         """Remember a device that was seen."""
@@ -31,6 +32,7 @@ class Devices:
     def forget(self, name: str) -> None:
         """The device has been made, changed or removed."""
         self._numbers.pop(name, None)
+        self._names.clear()
         known = self._by_name.pop(name, None)
         if known is not None:
             self._by_index.pop(known.index, None)
@@ -38,8 +40,8 @@ class Devices:
     def link(self, name: str) -> LinkMessage | None:
         """The device called ``name``; None when there is none.  Raises KernelError."""
         if name not in self._by_name:
-            found = self._ask(name) if _can_be(name) else None
-            self._by_name[name] = found
+            message = self._message(name)
+            found = self._by_name[name] = None if message is None else decode_link(message)
             if found is not None:
                 self._by_index[found.index] = found
         return self._by_name[name]
@@ -50,27 +52,33 @@ class Devices:
             known = self._by_name[name]
             return None if known is None else known.index
         if name not in self._numbers:
-            message = self._message(name) if _can_be(name) else None
-            self._numbers[name] = None if message is None else decode_identity(message)[0]
+            found = self._identity(name)
+            self._numbers[name] = None if found is None else found[0]
         return self._numbers[name]
 
     def name(self, index: IfIndex) -> str | None:
         """The name of the device with this number; None for 0 and for one that is gone.  Raises KernelError."""
         if not index:
             return None
-        if index not in self._by_index:
-            found = self._ask(index)
-            self._by_index[index] = found
-            if found is not None:
-                self._by_name[found.name] = found
-        known = self._by_index[index]
-        return None if known is None else known.name
+        known = self._by_index.get(index)
+        if known is not None:
+            return known.name
+        if index not in self._names:
+            found = self._identity(index)
+            self._names[index] = None if found is None else found[1]
+        return self._names[index]
 
-    def _ask(self, device: str | IfIndex) -> LinkMessage | None:
+    def _identity(self, device: str | IfIndex) -> tuple[IfIndex, str] | None:
         message = self._message(device)
-        return None if message is None else decode_link(message)
+        if message is None:
+            return None
+        index, name = decode_identity(message)
+        self._numbers[name], self._names[index] = index, name
+        return index, name
 
     def _message(self, device: str | IfIndex) -> Message | None:
+        if isinstance(device, str) and not _can_be(device):
+            return None
         try:
             return self._socket.ask(get_link(device))
         except KernelError as error:
