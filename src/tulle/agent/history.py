@@ -106,11 +106,12 @@ def _new(after: Sequence[T], before: Iterable[T]) -> list[T]:
 
 def news_of_intent(before: Intent, after: Intent) -> tuple[News, ...]:
     """Leases that are refused or held now and were not, or for another reason."""
-    old, new = before.admission.refusals, after.admission.refusals
-    fresh = [] if new == old else [*set(new) - set(old)]
+    old, new = before.admission.refused, after.admission.refused
+    judged = [key for key in sorted(after.admission.judged) if key in new]
+    fresh = [(key, new[key].rule) for key in judged if key not in old or old[key].rule != new[key].rule]
     held = () if after.book.held is before.book.held else sorted(after.book.held.keys() - before.book.held.keys())
     return (
-        *_listed("refused", sorted(fresh, key=lambda r: r.key), lambda r: f"{r.key}: {r.rule}"),
+        *_listed("refused", fresh, lambda one: f"{one[0]}: {one[1]}"),
         *_listed("held", held, lambda key: f"{key} vanished without a delete"),
     )
 

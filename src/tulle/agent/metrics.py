@@ -33,7 +33,7 @@ def _leases(status: NodeStatus) -> Iterator[Metric]:
     book, admission = status.intent.book, status.intent.admission
     counts = {
         "admitted": len(admission.peers),
-        "refused": len(admission.refusals),
+        "refused": len(admission.refused),
         "held": len(book.held),
         "undecodable": len(book.undecodable),
     }

@@ -6,12 +6,12 @@ second kind makes a lease's fate depend on others, but only on those that it sha
 an event re-judges that small circle and nothing else.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from tulle.model.book import in_force
 from tulle.model.layered import updated
@@ -34,18 +34,31 @@ class Refusal:
     rule: str
 
 
+class Refused(NamedTuple):
+    """Why a lease is not believed, and what it would claim: nothing where it is at fault by itself."""
+
+    rule: str
+    claims: tuple[Claim, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """The leases to program, and the refused ones with their reasons, by key.
+    """The leases to program, and the refused ones.
 
-    ``holders`` says which peer has each claim; it is what makes the next admission cheap.  ``judged`` are the
-    keys that this one looked at: all others are as they were.
+    ``holders`` says which peer has each claim, ``waiting`` who would have it but for others; they are what makes the
+    next admission cheap.  ``judged`` are the keys that this one looked at: all others are as they were.
     """
 
     peers: Mapping[LeaseKey, Lease] = field(default_factory=lambda: MappingProxyType({}))
-    refusals: tuple[Refusal, ...] = ()
+    refused: Mapping[LeaseKey, Refused] = field(default_factory=lambda: MappingProxyType({}))
     holders: Mapping[Claim, LeaseKey] = field(default_factory=lambda: MappingProxyType({}))
+    waiting: Mapping[Claim, frozenset[LeaseKey]] = field(default_factory=lambda: MappingProxyType({}))
     judged: AbstractSet[LeaseKey] = field(default=frozenset(), compare=False)
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """All that are refused, by key.  Cost: linear in their number."""
+        return tuple(Refusal(key, self.refused[key].rule) for key in sorted(self.refused))
 
 
 def admit(
@@ -75,48 +88,82 @@ def admit(
     def holder(claim: Claim) -> LeaseKey | None:
         return taken.get(claim) or (None if claim in freed else previous.holders.get(claim))
 
-    rules = {refusal.key: refusal.rule for refusal in previous.refusals if refusal.key not in circle}
+    refused: dict[LeaseKey, Refused] = {}
     for lease in _by_age(book, circle):
         if lease.key == own.key or _is_untaken_reservation(lease):
             continue
-        claims = judge.claims(lease)
-        rule = judge.fault(lease) or _clash(claims, holder)
-        if rule is not None:
-            rules[lease.key] = rule
-            continue
-        peers[lease.key] = lease
-        taken |= dict.fromkeys(claims, lease.key)
+        claims, fault = judge.claims(lease), judge.fault(lease)
+        if fault is not None:
+            refused[lease.key] = Refused(fault)
+        elif (clash := _clash(claims, holder)) is not None:
+            refused[lease.key] = Refused(clash, claims)
+        else:
+            peers[lease.key] = lease
+            taken |= dict.fromkeys(claims, lease.key)
     return Admission(
         peers=updated(previous.peers, circle, peers),
-        refusals=tuple(Refusal(key, rules[key]) for key in sorted(rules)),
+        refused=updated(previous.refused, circle, refused),
         holders=updated(previous.holders, freed, taken),
+        waiting=_waiting(previous, circle, refused),
         judged=circle,
     )
 
 
 def _circle(book: LeaseBook, judge: "_Judge", previous: Admission, changed: frozenset[LeaseKey]) -> set[LeaseKey]:
-    """``changed``, and every lease that shares a claim with one of them, before or now, or with such a one."""
-    refused = {refusal.key: judge.claims(in_force(book, refusal.key)) for refusal in previous.refusals}
+    """``changed``, and every lease whose lot may be another one for it, or for that of such a one."""
     circle: set[LeaseKey] = set()
     fresh = set(changed)
     while fresh:
         circle |= fresh
-        contested = {
-            claim
-            for key in fresh
-            for lease in (previous.peers.get(key), in_force(book, key))
-            for claim in judge.claims(lease)
-        }
-        fresh = {previous.holders[claim] for claim in contested if claim in previous.holders}
-        fresh |= {key for key, claims in refused.items() if not contested.isdisjoint(claims)}
-        fresh -= circle
+        fresh = {other for key in fresh for other in _concerned(book, judge, previous, key)} - circle
     return circle
+
+
+def _concerned(book: LeaseBook, judge: "_Judge", previous: Admission, key: LeaseKey) -> Iterator[LeaseKey]:
+    """Who waits for what ``key`` had; and who has what it wants now, or waits for it too, and is younger.
+
+    What an older lease has it does not get: a newcomer concerns nobody, however many want the same.
+    """
+    for claim in judge.claims(previous.peers.get(key)):
+        yield from previous.waiting.get(claim, ())
+    lease = in_force(book, key)
+    for claim in judge.claims(lease):
+        holder = previous.holders.get(claim)
+        rivals = previous.waiting.get(claim, frozenset()) if holder is None else {holder}
+        for rival in rivals:
+            other = in_force(book, rival)
+            if other is None or lease is None or _age(book, lease) < _age(book, other):
+                yield rival
+
+
+def _waiting(
+    previous: Admission, circle: Iterable[LeaseKey], refused: Mapping[LeaseKey, Refused]
+) -> Mapping[Claim, frozenset[LeaseKey]]:
+    """Who waits for each claim, once those of ``circle`` that are refused are ``refused``."""
+    nobody = Refused("")
+    left = [(claim, key) for key in circle for claim in previous.refused.get(key, nobody).claims]
+    came = [(claim, key) for key, each in refused.items() for claim in each.claims]
+    queues = {claim: set(previous.waiting.get(claim, ())) for claim, _ in (*left, *came)}
+    for claim, key in left:
+        queues[claim].discard(key)
+    for claim, key in came:
+        queues[claim].add(key)
+    return updated(
+        previous.waiting,
+        [claim for claim, queue in queues.items() if not queue],
+        {claim: frozenset(queue) for claim, queue in queues.items() if queue},
+    )
 
 
 def _by_age(book: LeaseBook, keys: Iterable[LeaseKey]) -> list[Lease]:
     """Who may choose first: the older lease; a held one, which is only remembered, after all others."""
     found = [lease for key in keys if (lease := in_force(book, key)) is not None]
-    return sorted(found, key=lambda lease: (lease.key in book.held, lease.created, lease.key))
+    return sorted(found, key=lambda lease: _age(book, lease))
+
+
+def _age(book: LeaseBook, lease: Lease) -> tuple[bool, int, LeaseKey]:
+    """The lower, the older."""
+    return lease.key in book.held, lease.created, lease.key
 
 
 def _is_untaken_reservation(lease: Lease) -> bool:

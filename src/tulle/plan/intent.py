@@ -83,13 +83,14 @@ class Intent:
     def _towards(
         self, book: LeaseBook, changed: frozenset[LeaseKey], first: bool, size: int
     ) -> Iterator[tuple["Intent", Scope]]:
-        intent, dirty = self, Scope()
+        intent, dirty, judged = self, Scope(), set[LeaseKey]()
         keys = iter(sorted(changed))
         while page := frozenset(islice(keys, size)):
             intent, scope = intent._with_book(book, page)
             dirty = dirty if first else dirty | scope
+            judged |= intent.admission.judged
             yield intent, dirty
-        intent = replace(intent, book=book)
+        intent = replace(intent, book=book, admission=replace(intent.admission, judged=judged))
         yield intent, Scope.all() if first and intent.may_act else dirty
 
     def without_the_departed(self) -> "Intent":

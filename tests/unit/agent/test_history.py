@@ -11,6 +11,7 @@ from tests.kit.virtual_time import VirtualClock
 from tulle.agent.history import KEPT, LINES, History, News, news_of_intent, news_of_pass
 from tulle.agent.report import PassReport, after_pass
 from tulle.model.change import Plan
+from tulle.model.lease import Put
 
 
 def test_each_thing_is_news_once() -> None:
@@ -43,6 +44,15 @@ def test_a_lease_that_is_refused_or_held_is_news_when_it_becomes_so() -> None:
     (told,) = news_of_intent(poisoned, wiped)
     assert (told.kind, told.text) == ("held", f"{lease(2).key} vanished without a delete")
     assert news_of_intent(wiped, wiped) == ()
+
+
+def test_what_a_snapshot_refuses_is_news_also_when_it_was_digested_in_pieces() -> None:
+    calm = intent(snapshot(OWN))
+    hostile = snapshot(OWN, lease(3, vni=9), lease(4, vni=9), lease(5), revision=2)
+    *_, (poisoned, _) = calm.unfold(hostile, 0, 1)
+    assert [told.text for told in news_of_intent(calm, poisoned)] == [f"{lease(n).key}: VNI 9 is not 1" for n in (3, 4)]
+    renewed, _ = poisoned.after(Put(lease(3, vni=9, expires_at_ns=7), 3), 0)
+    assert news_of_intent(poisoned, renewed) == ()
 
 
 def test_what_is_told_is_logged_and_kept_with_its_number(caplog: pytest.LogCaptureFixture) -> None:

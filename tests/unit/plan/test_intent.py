@@ -95,12 +95,19 @@ def _crowd(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
     ],
 )
 def test_an_event_costs_what_it_changes_however_many_others_there_are(event: LeaseEvent) -> None:
-    found = intent(snapshot(OWN, PEER, lease(4)))
-    peers = _crowd(found.admission.peers)
+    hostile = (lease(5, public_ip=IPv4Address("127.0.0.1")), lease(6, vtep_mac=mac(4)))
+    found = intent(snapshot(OWN, PEER, lease(4), *hostile))
+    admission, peers = found.admission, _crowd(found.admission.peers)
     crowded = replace(
         found,
         book=replace(found.book, leases=_crowd(found.book.leases)),
-        admission=replace(found.admission, peers=peers, holders=_crowd(found.admission.holders)),
+        admission=replace(
+            admission,
+            peers=peers,
+            refused=_crowd(admission.refused),
+            holders=_crowd(admission.holders),
+            waiting=_crowd(admission.waiting),
+        ),
         desired=replace(
             found.desired,
             inputs=replace(found.desired.inputs, peers=peers),
