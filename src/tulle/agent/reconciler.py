@@ -66,7 +66,7 @@ class Reconciler:
         self._kernel, self._clock, self._wish = kernel, clock, wish
         self._intent, self._audit_period_ns = intent, int(audit_period_s * NS)
         self._rules_period_ns = int(rules_period_s * NS)
-        self._precedence = precedence
+        self._precedence, self._digestion = precedence, Turn(precedence)
         self._tunnels = frozenset(tunnels(intent.desired.inputs.config))
         self._intended = Scope()  # dirty because the intent changed
         self._drifted = Scope()  # dirty because the kernel changed, or might have
@@ -124,8 +124,9 @@ class Reconciler:
         self._adopt(self._intent.after(event, self._clock.boottime_ns()))
 
     async def digest(self, event: LeaseEvent) -> None:
-        """``lease_event``, but others run in between: a snapshot may hold ten thousand leases."""
+        """``lease_event``, but others run in between: ten thousand leases may come in one event, or in as many."""
         await self._unfold(lambda intent: intent.unfold(event, self._clock.boottime_ns()))
+        await self._digestion.rest()
 
     async def go_by_memory(self) -> None:
         """The store is away: until its first snapshot, add what is missing of what was recalled."""

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from errno import ENOBUFS, ENOMEM, EOPNOTSUPP
 from ipaddress import IPv4Address, IPv4Network, ip_interface
+from itertools import count
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tulle.agent.options import AUDIT_PERIOD_S
 from tulle.agent.reconciler import Reconciler
 from tulle.agent.retries import RETRY_FIRST_S, RETRY_LAST_S
 from tulle.errors import KernelError, Unsupported
+from tulle.kernel import turn
 from tulle.kernel.fake import FakeKernel
 from tulle.model.book import HOLD_NS
 from tulle.model.change import Change, Create, Delete, Outcome, Plan
@@ -141,6 +143,30 @@ def test_a_snapshot_is_digested_whole_although_the_host_changes_meanwhile() -> N
         await digestion
         assert world.loop.intent.desired.inputs.own.expires_at_ns == 7
         assert len(world.loop.intent.admission.peers) == len(peers)
+
+    tell(story())
+
+
+def test_others_run_between_many_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is too small to rest in; a thousand without a rest would keep a pod waiting for all of them."""
+    ticks = count()
+    monkeypatch.setattr(turn.time, "perf_counter", lambda: next(ticks) * turn.LENGTH_S / 8)
+
+    async def story() -> None:
+        world = World()
+        await world.loop.digest(snapshot(OWN))
+        turns = list[int]()
+
+        async def pod() -> None:
+            while True:
+                turns.append(len(world.loop.intent.admission.peers))
+                await asyncio.sleep(0)
+
+        waiting = asyncio.ensure_future(pod())
+        for number in range(2, 102):
+            await world.loop.digest(Put(lease(number), number))
+        waiting.cancel()
+        assert len(set(turns)) >= 10
 
     tell(story())
 
