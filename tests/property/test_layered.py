@@ -29,10 +29,11 @@ class Step(NamedTuple):
 STEPS = st.lists(st.builds(Step, st.lists(KEYS, max_size=4), st.dictionaries(KEYS, VALUES, max_size=4), st.booleans()))
 
 
-@pytest.fixture(params=[0, 3, 64], autouse=True, scope="module")
-def _thin(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Layers that are hardly ever made, often, and never within these tests."""
-    with patch.object(layered, "THIN", request.param), patch.object(layered, "SHARE", 4):
+@pytest.fixture(params=[(0, 64), (3, 64), (64, 64), (64, 2)], autouse=True, scope="module")
+def _sizes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Layers that are too thick at once, soon, and never within these tests; and many changes that copy everything."""
+    thin, many = request.param
+    with patch.multiple(layered, THIN=thin, MANY=many, SHARE=4):
         yield
 
 

@@ -70,12 +70,12 @@ class Applier:
         netns: int | None,
         sock: NetlinkSocket,
         rules: PacketFilter,
-        wrote: Callable[[Request], None],
+        wrote: Callable[[Step], None],
         precedence: Precedence | None = None,
     ) -> None:
-        """``wrote`` is told of each request that the kernel has carried out, before anybody hears of it otherwise."""
+        """``wrote`` is told of what has travelled in a batch and is done, before anybody hears of it otherwise."""
         self._netns, self._socket, self._rules, self._precedence = netns, sock, rules, precedence
-        self._wrote = wrote
+        self.wrote = wrote
 
     async def apply(self, plan: Plan) -> tuple[Outcome, ...]:
         return await _Run(self, plan.steps).outcomes()
@@ -96,17 +96,13 @@ class Applier:
     def execute(self, requests: Sequence[Request]) -> list[Ack]:
         """One answer for each, also when none came back: what became of them is read next time."""
         try:
-            acks = self._socket.execute(requests)
+            return self._socket.execute(requests)
         except Overflow as error:
             return [Ack(ENOBUFS, 0, str(error))] * len(requests)
         except DecodeError as error:
             return [Ack(EIO, 0, str(error))] * len(requests)
         except KernelError as error:
             return [Ack(error.errno, 0, str(error))] * len(requests)
-        for request, ack in zip(requests, acks, strict=True):
-            if not ack.errno:
-                self._wrote(request)
-        return acks
 
     def devices(self) -> Devices:
         return Devices(self._socket)
@@ -224,7 +220,9 @@ class _Run:
         acks = self._applier.execute(batch.requests)
         self._room = room_for(len(batch.requests), time.perf_counter() - started)
         for number, ack in zip(batch.steps, acks, strict=True):
-            if ack.errno and number not in self._errors:
+            if not ack.errno:
+                self._applier.wrote(self._steps[number])
+            elif number not in self._errors:
                 self._fail(number, KernelError(ack.errno, _named(self._steps[number]), ack.reason))
         await self._turn.rest()
 

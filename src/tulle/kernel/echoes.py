@@ -6,9 +6,8 @@ Of routes and neighbours the port id tells it.  VXLAN announces its FDB entries 
 
 from typing import Final
 
-from tulle.wire.netlink import Message, Request
-from tulle.wire.rtnetlink.neighbors import NeighborMessage, decode_neighbor
-from tulle.wire.rtnetlink.parts import AF_BRIDGE, RTM_DELNEIGH, RTM_NEWNEIGH
+from tulle.model.change import Delete, Step, subject_of
+from tulle.model.objects import FdbEntry, FdbKey
 
 MOST: Final = 1 << 16
 """So many are kept for somebody who does not listen; without them there is only more to look at."""
@@ -22,21 +21,19 @@ class Echoes:
     """
 
     def __init__(self) -> None:
-        self._written: dict[tuple[int, str | None], tuple[int, NeighborMessage]] = {}
+        self._written: dict[FdbKey, tuple[bool, FdbEntry]] = {}
 
-    def wrote(self, request: Request) -> None:
-        """The kernel has carried out ``request``."""
-        if request.kind not in {RTM_NEWNEIGH, RTM_DELNEIGH} or request.body[0] != AF_BRIDGE:
-            return
-        if len(self._written) >= MOST:
-            self._written.clear()
-        entry = decode_neighbor(Message(request.kind, 0, 0, 0, request.body))
-        self._written[entry.ifindex, entry.lladdr] = request.kind, entry
+    def wrote(self, step: Step) -> None:
+        """The kernel has carried out ``step``."""
+        entry = subject_of(step)
+        if isinstance(entry, FdbEntry):
+            if len(self._written) >= MOST:
+                self._written.clear()
+            self._written[entry.key] = not isinstance(step, Delete), entry
 
-    def is_one(self, kind: int, entry: NeighborMessage) -> bool:
-        """Does an announcement of an FDB entry (RTM_NEWNEIGH, RTM_DELNEIGH) repeat what was written?"""
-        place = entry.ifindex, entry.lladdr
-        if self._written.get(place) != (kind, entry):
+    def is_one(self, entry: FdbEntry, *, made: bool) -> bool:
+        """Does the announcement that ``entry`` was ``made``, or removed, repeat what was written?"""
+        if self._written.get(entry.key) != (made, entry):
             return False
-        del self._written[place]
+        del self._written[entry.key]
         return True

@@ -19,11 +19,10 @@ from tulle.kernel.netns import open_path
 from tulle.kernel.observe import Observer
 from tulle.kernel.packet_filter import PacketFilter
 from tulle.kernel.turn import Precedence, Turn
-from tulle.model.change import Outcome, Plan
+from tulle.model.change import Outcome, Plan, Step
 from tulle.model.network import DroppingChain, IPNetwork, PacketFilters
 from tulle.model.objects import FilterKey, KernelObject, NftElement, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import KernelState, Scope
-from tulle.wire.netlink import Request
 
 PAGE: Final = 1024
 """So many objects get their key in about 1.5 ms."""
@@ -93,9 +92,9 @@ class LinuxKernel:
         self._monitors.append(monitor)
         return monitor
 
-    def _wrote(self, request: Request) -> None:
+    def _wrote(self, step: Step) -> None:
         for monitor in self._monitors:
-            monitor.wrote(request)
+            monitor.wrote(step)
 
     def close(self) -> None:
         for monitor in self._monitors:

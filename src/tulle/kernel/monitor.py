@@ -15,13 +15,14 @@ from tulle.errors import DecodeError, KernelError
 from tulle.kernel import decode
 from tulle.kernel.echoes import Echoes
 from tulle.kernel.netlink_socket import NETLINK_NETFILTER, RECEIVE_BUFFER, NetlinkSocket, Overflow
-from tulle.model.objects import AddressKey, FdbEntry, LinkKey, NeighborKey, NftTableKey, ObjectKey, SysctlKey
+from tulle.model.change import Step
+from tulle.model.objects import AddressKey, FdbEntry, LinkKey, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import Scope
-from tulle.wire.netlink import Message, Request, parse_attributes
+from tulle.wire.netlink import Message, parse_attributes
 from tulle.wire.nft_elements import changes_rules
 from tulle.wire.rtnetlink import links
 from tulle.wire.rtnetlink.addresses import decode_address
-from tulle.wire.rtnetlink.neighbors import NTF_PROXY, decode_neighbor
+from tulle.wire.rtnetlink.neighbors import decode_neighbor
 from tulle.wire.rtnetlink.netconf import (
     RTM_NEWNETCONF,
     RTNLGRP_IPV4_NETCONF,
@@ -108,9 +109,9 @@ class Monitor(AsyncIterator[Scope]):
             sock.close()
         self._ready.set()
 
-    def wrote(self, request: Request) -> None:
-        """The node's own socket has carried out ``request``, and nobody has read its announcement yet."""
-        self._echoes.wrote(request)
+    def wrote(self, step: Step) -> None:
+        """The node itself has carried out ``step``, and nobody has read its announcement yet."""
+        self._echoes.wrote(step)
 
     async def __anext__(self) -> Scope:
         while not self._closed:
@@ -218,15 +219,11 @@ class Monitor(AsyncIterator[Scope]):
             dirty.devices.add(route.device)  # the underlay may be another one now
 
     def _neighbor(self, message: Message, dirty: "_Dirty") -> None:
-        entry = decode_neighbor(message)
-        device = self._names.get(entry.ifindex)
-        if device is None or entry.master:
+        found = decode.neighbor(decode_neighbor(message), self._names.get)
+        if isinstance(found, FdbEntry) and self._echoes.is_one(found, made=message.kind == RTM_NEWNEIGH):
             return
-        if entry.family == AF_BRIDGE:
-            if entry.lladdr is not None and not self._echoes.is_one(message.kind, entry):
-                dirty.keys.add(FdbEntry(device=device, mac=entry.lladdr, dst=entry.dst).key)
-        elif entry.dst is not None:
-            dirty.keys.add(NeighborKey(device, entry.dst, bool(entry.flags & NTF_PROXY)))
+        if found is not None:
+            dirty.keys.add(found.key)
 
     def _nexthop(self, message: Message, dirty: "_Dirty") -> None:
         """The routes that use it change or go with it, unannounced."""

@@ -19,6 +19,8 @@ D = TypeVar("D")
 THIN: Final = 64
 SHARE: Final = 32
 """A layer of so many keys, or of this part of the base, is still thin: to copy it takes some microseconds."""
+MANY: Final = 64
+"""So many at once are quicker changed in a copy of everything."""
 
 
 class _Mark(Enum):
@@ -44,6 +46,12 @@ class Layered(Mapping[K, V]):
 
     def updated(self, gone: Iterable[K], made: Mapping[K, V]) -> "Layered[K, V]":
         """This mapping less ``gone``, then with ``made``; a key that is not there is ignored."""
+        if len(made) > MANY:
+            whole = self.copy()
+            for key in gone:
+                whole.pop(key, None)
+            whole.update(made)
+            return Layered(whole)
         after = Layered[K, V](self._base)
         base, layer = self._base, self._layer.copy()
         size = self._size
