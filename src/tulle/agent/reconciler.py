@@ -285,10 +285,11 @@ class Reconciler:
         return additions(plan, {obj.key for obj in node_objects(self._intent.desired.inputs)})
 
     async def _whole_plan(self, wanted: KernelState, observed: KernelState, scope: Scope) -> Plan:
-        """``diff``; over everything in slices, between which others run."""
+        """``diff``; over much in slices, between which others run."""
         judge = self._ownership(observed)
-        if not scope.everything:
+        if not scope.everything and len(scope.keys) <= SLICE:
             return diff(wanted, observed, judge, scope)
+        wanted, observed = scope.restrict(wanted), scope.restrict(observed)
         joint, turn = Joint(wanted), Turn(self._precedence)
         for part in slices(wanted, observed):
             joint.add(diff(part.desired, part.observed, judge))
