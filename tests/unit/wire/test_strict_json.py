@@ -19,6 +19,9 @@ LIMIT = 64 * 1024
         pytest.param(b'"\\u00e9"', "é", id="escapes"),
         pytest.param('{"é":1}'.encode(), {"é": 1}, id="UTF-8"),
         pytest.param(b"[" * DEPTH_LIMIT + b"]" * DEPTH_LIMIT, None, id="as deep as allowed"),
+        pytest.param(b'{"a":[' * 16 + b"]}" * 16, None, id="as deep as allowed, of both kinds"),
+        pytest.param(b'["' + b"[" * 99 + b'"]', ["[" * 99], id="brackets in a text"),
+        pytest.param(b"[" + b",".join([b"{}"] * 99) + b"]", [{}] * 99, id="many beside each other"),
     ],
 )
 def test_a_value(data: bytes, value: JsonValue) -> None:
@@ -47,6 +50,7 @@ def test_a_value(data: bytes, value: JsonValue) -> None:
         pytest.param(b'"a\nb"', "control character", id="a newline in a string"),
         pytest.param(b'"a\x00b"', "control character", id="a NUL in a string"),
         pytest.param(b"[" * 33 + b"]" * 33, "depth", id="one level too deep"),
+        pytest.param(b'{"a":[' * 16 + b"[1]" + b"]}" * 16, "depth", id="one level too deep, of both kinds"),
         pytest.param(b'{"a":' * 33 + b"1" + b"}" * 33, "depth", id="one object too deep"),
         pytest.param(b"[" * 10_000, "depth", id="ten thousand levels"),
         pytest.param(b'"' + b"x" * LIMIT + b'"', "limit=65536", id="too large"),
