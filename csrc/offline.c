@@ -47,8 +47,18 @@ static int unnamed_file(const char *name, struct bytes content) {
     return file;
 }
 
+static pid_t running;
+
+static void set_alarms(int how) {
+    sigset_t alarms;
+    sigemptyset(&alarms);
+    sigaddset(&alarms, SIGALRM);
+    sigprocmask(how, &alarms, NULL);
+}
+
 /* In the child: become the agent's code, which ends when we do. */
 static _Noreturn void become(char *const argv[], int root, int given, int answer, pid_t parent) {
+    set_alarms(SIG_UNBLOCK);
     umask(022);
     if (!prctl(PR_SET_PDEATHSIG, SIGKILL) && getppid() == parent && !fchdir(root) && dup2(given, STDIN_FILENO) >= 0 &&
         dup2(answer, STDOUT_FILENO) >= 0)
@@ -56,18 +66,21 @@ static _Noreturn void become(char *const argv[], int root, int given, int answer
     _exit(127);
 }
 
-static void wake(int number) {
+static void give_up(int number) {
     (void)number;
+    kill(running, SIGKILL);
 }
 
 /* Its exit code; -1 when a signal ended it, as it does after TOTAL_S. */
 static int wait_for(pid_t child) {
-    struct sigaction interrupt = {.sa_handler = wake};
+    struct sigaction action = {.sa_handler = give_up};
     int status;
-    sigaction(SIGALRM, &interrupt, NULL);
+    running = child;
+    sigaction(SIGALRM, &action, NULL);
     alarm(TOTAL_S);
+    set_alarms(SIG_UNBLOCK);
     while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR || kill(child, SIGKILL))
+        if (errno != EINTR)
             return -1;
     alarm(0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -98,6 +111,7 @@ enum heard run_alone(int root, struct bytes stdin_, struct bytes *reply) {
         return ABSENT;
     int given = unnamed_file("cni-stdin", stdin_), answer = unnamed_file("cni-stdout", (struct bytes){"", 0});
     signal(SIGCHLD, SIG_DFL);
+    set_alarms(SIG_BLOCK);
     pid_t parent = getpid(), child = given < 0 || answer < 0 ? -1 : fork();
     if (child == 0)
         become(argv, root, given, answer, parent);

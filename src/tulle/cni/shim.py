@@ -231,6 +231,7 @@ def _run_alone(root: int, words: list[bytes], stdin: bytes) -> bytes | None:
         given, answer = os.memfd_create("cni-stdin"), os.memfd_create("cni-stdout")
         os.write(given, stdin)
         os.lseek(given, 0, os.SEEK_SET)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
         parent, child = os.getpid(), os.fork()
     except OSError:
         return None
@@ -248,6 +249,7 @@ def _become(root: int, words: list[bytes], given: int, answer: int, parent: int)
     """In the child: become the agent's code, which ends when the shim does.  Source: prctl(2), PR_SET_PDEATHSIG."""
     import ctypes  # most executions come without it
 
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() == parent:
         os.dup2(given, 0)
@@ -265,6 +267,7 @@ def _wait_for(child: int) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, end)
     signal.alarm(TOTAL_S)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     _, status = os.waitpid(child, 0)
     signal.alarm(0)
     return os.waitstatus_to_exitcode(status)
