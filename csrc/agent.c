@@ -15,7 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SILENCE_S = 2 };
+/* An agent may be silent for so long before it says that it has read the call, and from then on. */
+enum { SILENCE_S = 2, PATIENCE_S = 10 };
 
 static const char *const FOLDER[] = {"run", "tulle", NULL};
 static const char SOCKET_NAME[] = "agent.sock";
@@ -89,9 +90,18 @@ static int receive_all(struct line *line, char *at, size_t size) {
     return 1;
 }
 
-/* An empty frame says "still at work". */
+static void set_patience(int fd, int option, time_t seconds) {
+    struct timeval patience = {.tv_sec = seconds};
+    setsockopt(fd, SOL_SOCKET, option, &patience, sizeof patience);
+}
+
+/* An empty frame says "read", or "still at work". */
 static int receive_frame(struct line *line, struct bytes *reply) {
-    uint32_t length = 0;
+    uint32_t length;
+    if (!receive_all(line, (char *)&length, sizeof length))
+        return 0;
+    if (!length)
+        set_patience(line->fd, SO_RCVTIMEO, PATIENCE_S);
     while (!length) {
         if (!receive_all(line, (char *)&length, sizeof length))
             return 0;
@@ -118,11 +128,10 @@ static int peer_is_trusted(int fd) {
 
 /* A socket in the folder that we stand in: no path is longer than an address holds, and none is followed. */
 static int connect_here(int fd) {
-    struct timeval patience = {.tv_sec = SILENCE_S};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memcpy(address.sun_path, SOCKET_NAME, sizeof SOCKET_NAME);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    set_patience(fd, SO_RCVTIMEO, SILENCE_S);
+    set_patience(fd, SO_SNDTIMEO, SILENCE_S);
     while (connect(fd, (struct sockaddr *)&address, sizeof address))
         if (errno != EINTR)
             return -1;

@@ -100,6 +100,35 @@ def test_an_agent_at_work_may_take_longer_than_a_silent_one(shim: Shim) -> None:
     assert (done.code, done.stdout) == (0, b"done\n")
 
 
+def test_an_agent_that_has_read_the_call_may_be_silent_for_longer(shim: Shim) -> None:
+    def starved(sock: socket.socket) -> None:
+        sock.sendall(frame(b""))
+        sock.settimeout(specification.SILENCE_S + 1)
+        with pytest.raises(TimeoutError):  # the client waits, and says nothing
+            sock.recv(1)
+        sock.sendall(frame(b"\x00done\n"))
+
+    with fake_agent(shim.socket, starved):
+        assert shim.run("ADD").stdout == b"done\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["c", "python"])
+def test_an_agent_that_has_read_the_call_is_not_waited_for_without_end(name: str, tmp_path: Path) -> None:
+    if name == "c" and NO_BINARY:
+        pytest.skip(NO_BINARY)
+
+    def stopped(sock: socket.socket) -> None:
+        sock.sendall(frame(b""))
+        silent(sock)
+
+    shim = Shim(COMMANDS[name], tmp_path)
+    with fake_agent(shim.socket, stopped):
+        done = shim.run("ADD")
+    assert done.error == 11
+    assert "silent" in done.answer["details"]
+
+
 def test_a_root_longer_than_a_socket_address_works(shim: Shim) -> None:
     deep = Shim(shim.command, shim.root / ("x" * 120))
     with fake_agent(deep.socket, answering(0, b"yes\n")):

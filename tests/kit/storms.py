@@ -40,7 +40,7 @@ class Agents:
             assert self.changed.wait_for(lambda: self.started > before, PATIENCE_S), "no new agent"
 
     def freeze(self, sleep_s: float) -> None:
-        """The one of now stands still, longer than anybody waits for it; then it goes on where it was."""
+        """The one of now stands still, longer than anybody waits whose call it has not read; then it goes on."""
         pid = self.current
         os.kill(pid, signal.SIGSTOP)
         time.sleep(sleep_s)

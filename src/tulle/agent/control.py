@@ -35,7 +35,8 @@ from tulle.wire.control import (
 
 log = logging.getLogger(__name__)
 
-CniHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
+CniHandler = Callable[[Mapping[str, str], bytes, Callable[[], bool]], Awaitable[tuple[int, bytes]]]
+"""Environment, stdin, and whether anybody waits for the answer still."""
 Verb = Callable[[JsonObject], Awaitable[JsonObject]]
 
 CONNECTIONS: Final = 512
@@ -46,7 +47,7 @@ PAUSE_S: Final = 1.0
 CHUNK: Final = 16 << 10
 """A whole question, almost always."""
 BEAT_S: Final = 0.5
-"""How often the plugin hears that its call is still at work: a quarter of its patience."""
+"""How often the plugin hears that its call is still at work."""
 ANSWER_LIMIT: Final = 64 << 20
 UCRED: Final = struct.Struct("=iII")  # pid, uid, gid; source: unix(7)
 
@@ -130,16 +131,28 @@ class ControlServer:
                         body = await _receive_frame(loop, connection)
                     request = decode_request(body)
                     if isinstance(request, CniRequest):
-                        if _has_hung_up(connection):
-                            return
-                        with _beating(loop, connection):
-                            answer = encode_cni_answer(*await self._cni(request.environment, request.stdin))
+                        answer = encode_cni_answer(*await self._answer_cni(loop, connection, request))
                         await loop.sock_sendall(connection, answer)
             except DecodeError as error:
                 await loop.sock_sendall(connection, _malformed(body, error))
             else:
                 if not isinstance(request, CniRequest):
                     await loop.sock_sendall(connection, encode_frame(encode_json(await self._answer(request.body))))
+
+    async def _answer_cni(
+        self, loop: asyncio.AbstractEventLoop, connection: socket.socket, request: CniRequest
+    ) -> tuple[int, bytes]:
+        """Raises ConnectionResetError: what nobody waits for is not begun."""
+
+        def is_awaited() -> bool:
+            return not _has_hung_up(connection)
+
+        if not is_awaited():
+            raise ConnectionResetError("hung up")
+        with _beating(loop, connection):
+            if len(self._clients) > 1:
+                await asyncio.sleep(0)  # whoever else has called hears that it was read, before work begins
+            return await self._cni(request.environment, request.stdin, is_awaited)
 
     async def _answer(self, request: JsonObject) -> JsonObject:
         verb = self._verbs.get(str(request.get("verb")))
@@ -236,14 +249,21 @@ async def _receive_frame(loop: asyncio.AbstractEventLoop, connection: socket.soc
 
 @contextmanager
 def _beating(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> Generator[None]:
-    """Let the plugin hear, while the body runs, that somebody is at work: silence means that nobody is."""
+    """Let the plugin hear that its call was read, and while the body runs that somebody is at work.
+
+    From the first word on it is patient: a machine may have more to do than its CPUs can.
+    """
+
+    def say() -> None:
+        with suppress(OSError):  # it is gone, or does not read
+            connection.send(encode_frame(b""))
 
     def beat() -> None:
         nonlocal timer
-        with suppress(OSError):  # it is gone, or does not read
-            connection.send(encode_frame(b""))
+        say()
         timer = loop.call_later(BEAT_S, beat)
 
+    say()
     timer = loop.call_later(BEAT_S, beat)
     try:
         yield

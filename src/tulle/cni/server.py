@@ -15,7 +15,7 @@ from tulle.cni.add import add
 from tulle.cni.attach import PodNetwork
 from tulle.cni.check import check
 from tulle.cni.collect import collect
-from tulle.cni.delete import delete
+from tulle.cni.delete import delete, take_away
 from tulle.cni.fill import COUNTLESS, AddressUse, is_low, news
 from tulle.cni.pools import Pool, Subnet, choose_pools, whole
 from tulle.cni.recovery import recover
@@ -74,8 +74,7 @@ async def version(_: Site, call: Invocation) -> bytes:
     return encode_versions(call.conf.cni_version)
 
 
-VERBS: Mapping[str, Verb] = {
-    "ADD": add,
+VERBS: Mapping[str, Verb] = {  # and ADD, which is nobody's when nobody waits for it
     "DEL": delete,
     "CHECK": check,
     "GC": collect,
@@ -94,13 +93,16 @@ class CniServer:
         """Set when a pod came or went: how full its subnets are may be worth a word."""
         self._low: frozenset[str] = frozenset()
 
-    async def handle(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+    async def handle(
+        self, environment: Mapping[str, str], stdin: bytes, is_awaited: Callable[[], bool] = lambda: True
+    ) -> tuple[int, bytes]:
         """One execution: (exit code, stdout).  Never raises but to be cancelled.
 
-        A DEL that the disk refuses is kept for later, which is success.
+        A DEL that the disk refuses is kept for later, which is success.  An ADD whose result nobody waits for any
+        more is undone: to the runtime it has failed.
         """
         try:
-            return 0, await self._verb(environment, stdin)
+            return 0, await self._verb(environment, stdin, is_awaited)
         except OSError as error:
             if environment.get("CNI_COMMAND") == "DEL" and self._kept(environment, stdin):
                 log.warning("DEL kept for later: %s", error)
@@ -153,21 +155,33 @@ class CniServer:
 
     async def _handle_left(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
         try:
-            return 0, await self._verb(environment, stdin)
+            return 0, await self._verb(environment, stdin, lambda: True)
         except Exception as error:  # noqa: BLE001  one that cannot be done must not keep the others
             return _refusal(environment, stdin, error)
 
-    async def _verb(self, environment: Mapping[str, str], stdin: bytes) -> bytes:
+    async def _verb(self, environment: Mapping[str, str], stdin: bytes, is_awaited: Callable[[], bool]) -> bytes:
         call = decode_invocation(environment, stdin)
         if call.command not in OF_A_POD:
             return await VERBS[call.command](self.site, call)
         if call.command == "ADD" and self.tombstones.any():
             await self.bury()
         async with self.site.alone(call.owner):
-            answer = await VERBS[call.command](self.site, call)
+            if call.command == "ADD":
+                answer = await self._add(call, is_awaited)
+            else:
+                answer = await VERBS[call.command](self.site, call)
         if call.command != "CHECK":
             self.asked.set()
         return answer
+
+    async def _add(self, call: Invocation, is_awaited: Callable[[], bool]) -> bytes:
+        if is_awaited():
+            answer = await add(self.site, call)
+            if is_awaited():
+                return answer
+            log.warning("ADD of %s %s: undone, since nobody waits for it any more", *call.owner)
+            await take_away(self.site, call.conf.name, call.owner)
+        raise CniError(TRY_AGAIN, "given up", "nobody waits for the result any more")
 
     def _kept(self, environment: Mapping[str, str], stdin: bytes) -> bool:
         try:

@@ -24,7 +24,8 @@ from typing import NoReturn, cast
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 COMMANDS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION")
 STDIN_LIMIT, ENVIRONMENT_LIMIT, ANSWER_LIMIT, DEPTH_LIMIT = 1 << 20, 128 << 10, 4 << 20, 32
-STDIN_PATIENCE_S, SILENCE_S, TOTAL_S = 10.0, 2, 60
+STDIN_PATIENCE_S, SILENCE_S, PATIENCE_S, TOTAL_S = 10.0, 2, 10, 60
+"""An agent may be silent for SILENCE_S before it says that it has read the call, and for PATIENCE_S from then on."""
 BAD_ENVIRONMENT, IO_FAILURE, UNDECODABLE, TRY_AGAIN, NOT_AVAILABLE = 4, 5, 6, 11, 50
 
 SOCKET_FOLDER, SOCKET_NAME = ("run", "tulle"), "agent.sock"
@@ -152,7 +153,7 @@ def _ask(root: int, body: bytes) -> bytes:
     """The agent's answer: exit code, then stdout.  Raises Absent, Silent."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE_S, 0))
+            _set_patience(sock, option, SILENCE_S)
         try:
             _enter_folder(root)
             sock.connect(SOCKET_NAME)
@@ -172,9 +173,15 @@ def _ask(root: int, body: bytes) -> bytes:
             raise Silent(error.strerror or str(error)) from None
 
 
+def _set_patience(sock: socket.socket, option: int, seconds: int) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))
+
+
 def _receive_frame(sock: socket.socket, end: float) -> bytes:
-    """An empty frame says "still at work"."""
-    length = 0
+    """An empty frame says "read", or "still at work"."""
+    (length,) = struct.unpack(">I", _exactly(sock, 4, end))
+    if not length:
+        _set_patience(sock, socket.SO_RCVTIMEO, PATIENCE_S)
     while not length:
         (length,) = struct.unpack(">I", _exactly(sock, 4, end))
     if length > ANSWER_LIMIT:

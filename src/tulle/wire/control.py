@@ -3,8 +3,8 @@
 A frame is a big-endian u32 length and that many bytes.  A request begins with its kind: ``J``, then
 JSON (``{"verb": …}``), or ``C``, then CNI: NUL-terminated ``NAME=value`` strings, one lone NUL, and
 the plugin's stdin verbatim.  The answer to ``J`` is JSON, to ``C`` one byte of exit code and the
-plugin's stdout; empty frames before it say that the call is still at work.  The C shim (``csrc/``) speaks
-the same.
+plugin's stdout; an empty frame before it says that the call was read, further ones that it is still at
+work.  The C shim (``csrc/``) speaks the same.
 """
 
 import json

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import select
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from errno import EMFILE
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ async def break_down(_: JsonObject) -> JsonObject:
     raise ZeroDivisionError
 
 
-async def plugin(environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+async def plugin(environment: Mapping[str, str], stdin: bytes, _: Callable[[], bool]) -> tuple[int, bytes]:
     return 7, environment["CNI_COMMAND"].encode() + b":" + stdin
 
 
@@ -92,14 +93,14 @@ def test_a_plugin_execution_gets_its_exit_code_and_output(tmp_path: Path) -> Non
         finally:
             await server.close()
 
-    assert asyncio.run(story()) == encode_frame(b"\x07ADD:{\0}")
+    assert asyncio.run(story()) == encode_frame(b"") + encode_frame(b"\x07ADD:{\0}")
 
 
 def test_a_plugin_that_gave_up_is_not_served_any_more(tmp_path: Path) -> None:
     """It hung up while the agent stood still: what it wanted is another's by now."""
     asked: list[str] = []
 
-    async def remember(environment: Mapping[str, str], _: bytes) -> tuple[int, bytes]:
+    async def remember(environment: Mapping[str, str], _: bytes, __: Callable[[], bool]) -> tuple[int, bytes]:
         asked.append(environment["CNI_COMMAND"])
         return 0, b""
 
@@ -116,6 +117,58 @@ def test_a_plugin_that_gave_up_is_not_served_any_more(tmp_path: Path) -> None:
 
     asyncio.run(story())
     assert asked == ["DEL"]
+
+
+def test_a_crowd_of_plugins_hears_that_they_were_read_before_work_begins(tmp_path: Path) -> None:
+    """Work holds the loop, and a machine may be slow: nobody of them shall take the agent for dead meanwhile."""
+    path, crowd = tmp_path / "agent.sock", 20
+    sockets = [socket.socket(socket.AF_UNIX) for _ in range(crowd)]
+    heard: list[int] = []
+    done = asyncio.Event()
+
+    async def work(_: Mapping[str, str], __: bytes, ___: Callable[[], bool]) -> tuple[int, bytes]:
+        heard.append(sum(bool(select.select([each], [], [], 0)[0]) for each in sockets))
+        if len(heard) == crowd:
+            done.set()
+        return 0, b""
+
+    async def story() -> None:
+        server = ControlServer(path, work, {})
+        await server.start()
+        for each in sockets:
+            each.connect(str(path))
+            each.sendall(encode_cni(CniRequest({"CNI_COMMAND": "ADD"}, b"")))
+        await done.wait()
+        await server.close()
+
+    asyncio.run(story())
+    assert heard == [crowd] * crowd
+    for each in sockets:
+        each.close()
+
+
+def test_the_plugin_is_told_when_nobody_waits_any_more(tmp_path: Path) -> None:
+    path, told, done = tmp_path / "agent.sock", list[bool](), asyncio.Event()
+
+    async def story() -> None:
+        client = socket.socket(socket.AF_UNIX)
+
+        async def work(_: Mapping[str, str], __: bytes, is_awaited: Callable[[], bool]) -> tuple[int, bytes]:
+            told.append(is_awaited())
+            client.close()
+            told.append(is_awaited())
+            done.set()
+            return 0, b""
+
+        server = ControlServer(path, work, {})
+        await server.start()
+        client.connect(str(path))
+        client.sendall(encode_cni(CniRequest({"CNI_COMMAND": "ADD"}, b"")))
+        await done.wait()
+        await server.close()
+
+    asyncio.run(story())
+    assert told == [True, False]
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", encode_frame(b"X"), encode_frame(b"J[]")])
@@ -180,7 +233,7 @@ def test_a_question_that_comes_in_pieces_is_answered(tmp_path: Path) -> None:
         finally:
             await server.close()
 
-    assert asyncio.run(story()) == encode_frame(b"\x07ADD:" + b"x" * 100_000)
+    assert asyncio.run(story()) == encode_frame(b"") + encode_frame(b"\x07ADD:" + b"x" * 100_000)
 
 
 def test_one_who_leaves_in_the_middle_takes_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +294,7 @@ def test_no_agent_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_long_plugin_call_says_that_it_is_at_work(tmp_path: Path) -> None:
-    async def slow(_: Mapping[str, str], __: bytes) -> tuple[int, bytes]:
+    async def slow(_: Mapping[str, str], __: bytes, ___: Callable[[], bool]) -> tuple[int, bytes]:
         await asyncio.sleep(2.5 * BEAT_S)
         return 0, b"done"
 
@@ -253,7 +306,7 @@ def test_a_long_plugin_call_says_that_it_is_at_work(tmp_path: Path) -> None:
         finally:
             await server.close()
 
-    assert asyncio.run(story()) == encode_frame(b"") * 2 + encode_frame(b"\0done")
+    assert asyncio.run(story()) == encode_frame(b"") * 3 + encode_frame(b"\0done")
 
 
 @pytest.mark.parametrize("body", [b"CCNI_COMMAND=ADD\0CNI_COMMAND=DEL\0\0", b"CA=1\0"], ids=["twice", "cut short"])
