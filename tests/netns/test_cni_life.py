@@ -36,15 +36,25 @@ def node(tmp_path: Path) -> Generator[PluginNode]:
 # -- crowds ------------------------------------------------------------------------------
 
 
-def test_250_pods_at_once_share_no_address_and_leave_nothing(node: PluginNode) -> None:
+@pytest.mark.parametrize(("subnet", "crowd", "at_once"), [("10.244.1.0/28", 60, 60), ("10.244.1.0/24", 270, 60)])
+def test_a_crowd_gets_every_address_once_and_the_rest_is_refused(
+    node: PluginNode, subnet: str, crowd: int, at_once: int
+) -> None:
+    node.network = replace(NETWORK, subnet=IPv4Network(subnet))
+    capacity = IPv4Network(subnet).num_addresses - 3
     node.start()
-    pods = [node.new_pod() for _ in range(250)]
-    with ThreadPoolExecutor(24) as threads:
-        results = list(threads.map(node.add, pods))
-    given = [result["ips"][0]["address"] for result in results]
-    assert len(set(given)) == 250
-    assert node.addresses == {address.partition("/")[0]: pod for pod, address in zip(pods, given, strict=True)}
-    with ThreadPoolExecutor(24) as threads:
+    pods = [node.new_pod() for _ in range(crowd)]
+    with ThreadPoolExecutor(at_once) as threads:
+        calls = [threads.submit(node.run, "ADD", pod) for pod in pods]
+    adds = [call.result() for call in calls]
+    attached = {pod: done.answer["ips"][0]["address"] for pod, done in zip(pods, adds, strict=True) if done.code == 0}
+    refused = [pod for pod in pods if pod not in attached]
+    assert {done.error for done in adds if done.code} == {100}
+    assert len(set(attached.values())) == len(attached) == capacity
+    assert node.addresses == {address.partition("/")[0]: pod for pod, address in attached.items()}
+    assert node.devices == {host_device(pod, "eth0") for pod in attached}
+    assert "eth0" not in node.ip("link", refused[0])
+    with ThreadPoolExecutor(at_once) as threads:
         ended = [threads.submit(node.run, "DEL", pod) for pod in pods]
     assert {done.result().code for done in ended} == {0}
     assert node.is_clean()
