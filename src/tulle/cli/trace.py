@@ -130,7 +130,7 @@ def _order(
         family=family,
         count=args.count,
         timeout_s=args.timeout,
-        roles=dict(_roles(known, spaces)),
+        roles=dict(roles_of(known, spaces)),
     )
 
 
@@ -153,12 +153,15 @@ def _netns(place: "Place", spaces: "Spaces") -> "NetnsId":
     return netns
 
 
-def _roles(known: Sequence["Place"], spaces: "Spaces") -> Iterator[tuple["NetnsId", "Role"]]:
+def roles_of(known: Sequence["Place"], spaces: "Spaces") -> Iterator[tuple["NetnsId", "Role"]]:
+    """What the places that a lab knows are: nodes (or hosts beside them), and pods."""
     from tulle.trace.spaces import netns_id
 
     for place in known:
-        if place.kind in ("node", "pod", "host") and (netns := netns_id(place.netns)) in spaces:
-            yield netns, "pod" if place.kind == "pod" else "node"
+        if place.kind in ("node", "pod", "host"):
+            with suppress(FileNotFoundError):  # somebody's, who has gone meanwhile
+                if (netns := netns_id(place.netns)) in spaces:
+                    yield netns, "pod" if place.kind == "pod" else "node"
 
 
 def _host() -> Iterator["Place"]:
