@@ -263,7 +263,7 @@ class _Judge:
         if subnet == side.family.own_subnet:
             return f"subnet {subnet} is our own"
         for prefix in self.connected:
-            if prefix.version == subnet.version and prefix.overlaps(subnet):
+            if _overlap(prefix, subnet):
                 return f"subnet {subnet} overlaps {prefix}, which this host is connected to"
         return None
 
@@ -284,6 +284,12 @@ class _Judge:
         ):
             return f"public address {ip} is a broadcast address"
         return None
+
+
+def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    """What ``overlaps`` answers, which makes a broadcast address for every peer's subnet and keeps it there."""
+    wide, narrow = (one, other) if one.prefixlen <= other.prefixlen else (other, one)
+    return narrow.network_address in wide
 
 
 def _is_special(ip: IPAddress) -> bool:

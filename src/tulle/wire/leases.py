@@ -15,7 +15,7 @@ from typing import Final
 
 from tulle.errors import DecodeError
 from tulle.model.lease import Lease, LeaseKey, NodeId
-from tulle.model.network import MacAddress, Vni
+from tulle.model.network import MacAddress, Vni, Vxlan
 from tulle.wire.strict_json import JsonValue, decode_object
 
 VALUE_LIMIT: Final = 64 * 1024
@@ -74,7 +74,7 @@ def decode_lease(
     backend_type = _text(fields, "backendtype", "BackendType")
     if not _BACKEND_TYPE.fullmatch(backend_type):
         raise DecodeError("lease", BackendType=_shortened(backend_type))
-    carried = backend_type == "vxlan"
+    carried = backend_type == Vxlan.type
     vni, mac = _vtep(fields.get("backenddata"), "BackendData") if carried else (None, None)
     vni6, mac6 = _vtep(fields.get("backendv6data"), "BackendV6Data") if carried else (None, None)
     if vni is not None and vni6 is not None and vni != vni6:
@@ -85,7 +85,7 @@ def decode_lease(
         subnet6=subnet6,
         public_ip=None if subnet is None and public_ip == NO_IPV4 else public_ip,
         public_ip6=_address6(fields.get("publicipv6")),
-        backend_type=backend_type,
+        backend_type=Vxlan.type if carried else backend_type,  # one string for all
         vni=vni if vni is not None else vni6,
         vtep_mac=mac,
         vtep_mac6=mac6,

@@ -260,3 +260,28 @@ def test_nothing_changed_means_the_same_admission() -> None:
 def test_refusals_come_in_the_order_of_their_keys() -> None:
     found = judged(*(lease(n, vni=Vni(9)) for n in (9, 5, 7)))
     assert found.refusals == tuple(Refusal(lease(n).key, "VNI 9 is not 1") for n in (5, 7, 9))
+
+
+# -- connected prefixes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        *("10.244.2.0/24", "10.244.2.0/25", "10.244.2.128/25", "10.244.2.255/32", "10.244.2.0/32", "10.244.2.0/23"),
+        *("10.244.0.0/16", "0.0.0.0/0", "10.244.1.0/24", "10.244.3.0/24", "10.244.3.0/32", "192.168.64.0/24"),
+    ],
+)
+def test_a_subnet_that_shares_an_address_with_a_connected_prefix_is_refused_and_no_other(prefix: str) -> None:
+    connected = IPv4Network(prefix)
+    found = judged(OWN, GOOD, host=replace(HOST, connected=(connected, IPv6Network("::/0"))))
+    assert GOOD.subnet is not None
+    assert bool(found.refusals) == GOOD.subnet.overlaps(connected)
+
+
+def test_a_lease_is_as_small_when_it_was_judged_as_it_was_before() -> None:
+    """``ipaddress`` keeps what a network was asked for; a broadcast address for each of ten thousand is 3 MB."""
+    peer = lease(2)
+    before = set(vars(peer.subnet))
+    assert judged(OWN, peer).peers
+    assert set(vars(peer.subnet)) == before
