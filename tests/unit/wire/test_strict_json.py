@@ -21,7 +21,7 @@ LIMIT = 64 * 1024
         pytest.param(b"[" * DEPTH_LIMIT + b"]" * DEPTH_LIMIT, None, id="as deep as allowed"),
         pytest.param(b'{"a":[' * 16 + b"]}" * 16, None, id="as deep as allowed, of both kinds"),
         pytest.param(b'["' + b"[" * 99 + b'"]', ["[" * 99], id="brackets in a text"),
-        pytest.param(b"[" + b",".join([b"{}"] * 99) + b"]", [{}] * 99, id="many beside each other"),
+        pytest.param(b"[" + b",".join([b"[]"] * 99) + b"]", [list[JsonValue]()] * 99, id="many beside each other"),
     ],
 )
 def test_a_value(data: bytes, value: JsonValue) -> None:
