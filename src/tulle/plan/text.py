@@ -260,7 +260,7 @@ def _neighbor(neighbor: Neighbor) -> tuple[str, ...]:
     if neighbor.proxy:
         return ("proxy", str(neighbor.ip), "dev", neighbor.device)
     mac = ("lladdr", neighbor.mac) if neighbor.mac is not None else ()
-    state = "permanent" if neighbor.permanent else "reachable"
+    state = "permanent" if neighbor.permanent else "reachable" if mac else "incomplete"  # or failed: nobody answers
     return (str(neighbor.ip), *mac, "dev", neighbor.device, "nud", state)
 
 

@@ -1,6 +1,7 @@
 """Steps as text: what an operator would type, quoted for the shell."""
 
 import shlex
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_interface, ip_network
 
 import pytest
@@ -167,3 +168,9 @@ def test_a_hostile_name_stays_one_word_of_the_shell(name: str) -> None:
 def test_ipv6_via_an_ipv4_route_is_spelled_out() -> None:
     route = Route(dst=ip_network("10.9.0.0/16"), device="eth0", via=IPv6Address("fe80::1"))
     assert "via inet6 fe80::1" in format_object(route)
+
+
+def test_a_neighbour_that_nobody_has_answered_for_is_not_called_reachable() -> None:
+    learned = replace(NEIGHBOR, permanent=False)
+    assert format_object(learned).endswith("dev flannel.1 nud reachable")
+    assert format_object(replace(learned, mac=None)) == "neighbour 10.244.2.0 dev flannel.1 nud incomplete"
