@@ -133,3 +133,16 @@ def test_the_record_of_a_pod_that_is_gone_or_another_device_is_not_written(
     node.wait_until(lambda: [record["container_id"] for record in node.records] == [living], "the record")
     assert node.run("DEL", living).code == 0
     assert node.records == []
+
+
+def test_a_pod_whose_bridge_is_gone_does_not_become_a_routed_one(node: PluginNode) -> None:
+    pod, other = node.new_pod(), node.new_pod()
+    node.add(pod)
+    node.add(other)
+    node.ip(f"link set {host_device(pod, 'eth0')} nomaster")
+    for path in (node.root / RECORDS).glob("*.json"):
+        path.unlink()
+    node.restart()
+    node.wait_until(lambda: node.records, "the other's record")
+    assert [record["container_id"] for record in node.records] == [other]
+    assert set(node.addresses.values()) == {pod, other}

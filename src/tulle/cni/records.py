@@ -62,7 +62,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The records of one network.  What is remembered tells what was lost: everything else asks the disk.
+    """The records of one network.  What is remembered tells what was lost, and what rules are made from.
 
     ``strangers``: those who have addresses and no pod of ours, so that nobody looks for a record of theirs again.
     """
@@ -106,6 +106,11 @@ class Records:
         self._known.clear()
         self._known.update(found)
         return lost
+
+    @property
+    def known(self) -> tuple[Record, ...]:
+        """Those that there were at the last question, or since: what is lost stays among them until it is told."""
+        return tuple(self._known.values())
 
     def knows(self, owner: Owner) -> bool:
         """Was there one at the last question, or since?"""

@@ -12,7 +12,7 @@ from tulle.cni.pod_rules import Held
 from tulle.cni.records import Record
 from tulle.cni.site import Site
 from tulle.model.network import IPAddress
-from tulle.model.objects import Link, LinkKey, VethKind
+from tulle.model.objects import Address, Link, LinkKey, VethKind
 from tulle.model.state import Scope
 
 log = logging.getLogger(__name__)
@@ -57,13 +57,21 @@ async def _put_if_it_lives(site: Site, record: Record) -> bool:
 
 
 async def _rebuilt(site: Site, network: str, owner: Owner) -> Record | None:
-    """What is known of a living pod without its record; None when the device is not there, or not ours."""
+    """What is known of a living pod without its record; None: the device is not there, not ours, or on no bridge."""
     pair = await _pair_of(site, owner)
     if pair is None or site.records(network).exists(owner):
+        return None
+    if not pair.master and not await _is_routed(site, pair):
         return None
     ips = site.addresses(network).of(owner)
     known = site.network() or site.last_network()
     return _record_of(site.boot_id, network, owner, pair, ips, await site.rules.held(pair.name, ips), known)
+
+
+async def _is_routed(site: Site, pair: Link) -> bool:
+    """The node's end of a routed pod's pair has the gateway's address."""
+    found = (await site.kernel.observe(Scope.of(devices=[pair.name]))).each(Address)
+    return any(not address.interface.is_link_local for address in found if address.device == pair.name)
 
 
 def _record_of(

@@ -68,7 +68,7 @@ class Site:
     _served: dict[Owner, "_Queue"] = field(default_factory=dict[Owner, "_Queue"])
 
     def __post_init__(self) -> None:
-        self.rules = PodRules(self.kernel, self._records_of_this_boot)
+        self.rules = PodRules(self.kernel, self._known_of_this_boot)
 
     # -- files -------------------------------------------------------------------------
 
@@ -90,8 +90,10 @@ class Site:
         for network in self.known_networks():
             yield from self.records(network).all()
 
-    def _records_of_this_boot(self) -> Iterator[Record]:
-        return (record for record in self.all_records() if record.boot_id == self.boot_id)
+    def _known_of_this_boot(self) -> Iterator[Record]:
+        """As they are remembered: one that is lost is looked for first, and its rules stay until then."""
+        known = (record for records in self._records.values() for record in records.known)
+        return (record for record in known if record.boot_id == self.boot_id)
 
     def known_networks(self) -> frozenset[str]:
         """Every network that has a folder here."""
