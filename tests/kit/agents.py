@@ -167,12 +167,25 @@ class Cluster:
 
     def plant(self, key: str, value: bytes) -> None:
         """Write any value under any key, past every check that a client of the store makes."""
-        with closing(sqlite3.connect(self.store)) as db, db:
-            (revision,) = db.execute("SELECT value + 1 FROM fact WHERE name = 'revision'").fetchone()
-            db.execute("UPDATE fact SET value = ? WHERE name = 'revision'", (revision,))
+        with self._forging() as (db, revision):
             row = (key, value, revision, revision)
             db.execute("INSERT OR REPLACE INTO lease (key, value, created, modified) VALUES (?, ?, ?, ?)", row)
             db.execute("INSERT INTO event (revision, key, value, created) VALUES (?, ?, ?, ?)", (revision, *row[:3]))
+
+    def lose(self, key: str) -> None:
+        """Take a lease away without a word, as a store that was wiped and is another one now."""
+        with self._forging() as (db, revision):
+            db.execute("DELETE FROM lease WHERE key = ?", (key,))
+            db.execute("DELETE FROM event")
+            db.execute("UPDATE fact SET value = ? WHERE name = 'cluster_id'", (f"made at {revision}",))
+
+    @contextmanager
+    def _forging(self) -> Generator[tuple[sqlite3.Connection, int]]:
+        """The database, at a new revision; watchers wake when the block has ended."""
+        with closing(sqlite3.connect(self.store)) as db, db:
+            (revision,) = db.execute("SELECT value + 1 FROM fact WHERE name = 'revision'").fetchone()
+            db.execute("UPDATE fact SET value = ? WHERE name = 'revision'", (revision,))
+            yield db, revision
         os.truncate(self.store, self.store.stat().st_size)  # watchers wake by the file, after the commit
 
     def steal(self, number: int) -> None:

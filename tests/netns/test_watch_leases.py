@@ -28,7 +28,7 @@ LONG_S = 60
 ESCAPES = b'{"PublicIP":"192.168.64.77","BackendType":"\\u001b[2J\\u001b[31m","BackendData":{"VNI":1,"VtepMAC":"?"}}'
 """A value that would clear the screen of whoever printed it."""
 
-
+PEER = b'{"PublicIP":"192.168.64.19","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:09"}}'
 OUR_ADDRESS = (
     b'{"PublicIP":"192.168.64.11","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:40"}}'
 )
@@ -64,6 +64,19 @@ def test_refused_leases_are_shown_with_their_reason_and_cannot_paint_the_screen(
             text = seen.shows("tulle watch", "refused", "10.244.40.0-24", "is our own", "garbled", "10.244.7.0-24")
             assert widest(text) <= 80
             assert "what happened" in text  # the value's words are shown, not obeyed
+            seen.type(b"q")
+            assert seen.end() == 0
+
+
+def test_a_peer_whose_lease_vanished_without_a_delete_is_shown_as_held(tmp_path: Path) -> None:
+    with cluster(tmp_path, nodes=1) as site:
+        site.start()
+        with watching(site) as seen:
+            site.plant("10.244.9.0-24", PEER)
+            seen.shows("10.244.9.0/24", "  ok")
+            site.lose("10.244.9.0-24")
+            text = seen.shows("held", "10.244.9.0-24 vanished without a delete")
+            assert [line.split()[-1] for line in text.splitlines() if line.startswith(" 10.244.9.0/24")] == ["held"]
             seen.type(b"q")
             assert seen.end() == 0
 
