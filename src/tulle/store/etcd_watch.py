@@ -173,8 +173,9 @@ class Follower:
                 raise TimeoutError("the watch is silent")
             message = receiving.result()
         finally:
-            receiving.cancel()
-            await asyncio.wait({receiving})
+            if not receiving.done():  # also to wait for what is done takes a turn of the loop
+                receiving.cancel()
+                await asyncio.wait({receiving})
             if not receiving.cancelled():
                 receiving.exception()  # seen, also when it came together with our own cancellation
         if message is None:

@@ -75,6 +75,8 @@ def _varint(value: int) -> bytes:
 
 def _read_varint(what: str, data: bytes, at: int) -> tuple[int, int]:
     """The number that begins at ``at``, and where it ends."""
+    if at < len(data) and data[at] < 0x80:  # nearly all
+        return data[at], at + 1
     value = 0
     for shift, byte in enumerate(data[at : at + VARINT_LIMIT]):
         value |= (byte & 0x7F) << (7 * shift)
