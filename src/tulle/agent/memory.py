@@ -39,7 +39,7 @@ Aside: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 class Past:
     """What the last run wrote down: ``head`` without peers at once, the ``whole`` when it is asked for.
 
-    Ten thousand leases take a second to read, and a store that answers knows better.
+    Ten thousand leases take a quarter of a second to read, and a store that answers knows better.
     """
 
     head: Recollection
