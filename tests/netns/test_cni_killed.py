@@ -1,6 +1,8 @@
 """The agent's plugin killed at its every system call that changes something: what comes next finishes the job."""
 
 import os
+import re
+import shutil
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -93,9 +95,13 @@ class Found:
         """The living have their addresses, in files and in truth, and nobody else has any."""
         node = self.node
         assert {pod: ip for ip, pod in node.addresses.items()} == self.living
-        assert {record["container_id"] for record in node.records} == self.living.keys()
+        node.wait_until(  # where nft was killed instead, the agent lives, and asks it again
+            lambda: {record["container_id"] for record in node.records} == self.living.keys(), "the records"
+        )
         assert node.devices == {host_device(pod, "eth0") for pod in self.living}
         assert not node.unfinished
+        if shutil.which("nft"):
+            node.nft_settles(lambda rules: set(re.findall("veth[0-9a-f]{8}", rules)) == set(node.devices))
         self.check_they_live()
 
     def check_they_live(self) -> None:
@@ -129,14 +135,14 @@ def record_of(node: PluginNode, pod: str) -> Path:
 def after_many_troubles(node: PluginNode) -> Found:
     """A node without an agent, with whatever a start has to set right.
 
-    Of pods that live one address file is lost, one cut short, and one record names an earlier boot.  Two are dead
-    since that boot, and the DEL of one is a tombstone.
+    Of pods that live one address file is lost, one cut short, one record names an earlier boot, and one is lost.  Two
+    are dead since that boot, and the DEL of one is a tombstone.
     """
     if node.pid is None:
         node.start()
     found = Found(node)
-    whole, lost, cut, misdated, dead, gone, left = (node.new_pod() for _ in range(7))
-    for pod in (whole, lost, cut, misdated):
+    whole, lost, cut, misdated, unrecorded, dead, gone, left = (node.new_pod() for _ in range(8))
+    for pod in (whole, lost, cut, misdated, unrecorded):
         found.living[pod] = node.add(pod)["ips"][0]["address"].partition("/")[0]
     found.doomed = [dead, gone, left]
     for pod in found.doomed:
@@ -148,6 +154,7 @@ def after_many_troubles(node: PluginNode) -> Found:
     assert len(list((node.root / TOMBSTONES).iterdir())) == 1
     (node.root / ADDRESSES / found.living[lost]).unlink()
     (node.root / ADDRESSES / found.living[cut]).write_bytes(cut.encode()[:5])
+    record_of(node, unrecorded).unlink()
     for pod in (misdated, dead, gone):
         of_an_earlier_boot(node, pod)
     for pod in (dead, gone):

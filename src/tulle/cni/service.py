@@ -115,12 +115,12 @@ def offline_command() -> bytes:
 async def put_in_order(server: CniServer) -> None:
     """What a crash, a reboot or a silent agent left behind.  A disk that takes nothing keeps it for later."""
     for network in sorted(server.site.known_networks()):
-        for step in (recover, restore, forget_the_dead):
+        for steps in ((recover,), (restore, forget_the_dead)):  # the dead are told only when the living are restored
             try:
-                await step(server.site, network)
+                for step in steps:
+                    await step(server.site, network)
             except (TulleError, OSError) as error:
                 log.warning("network %s: not in order yet: %s", network, error)
-                break
     await server.bury()
     if any(server.site.all_records()):
         await server.repair_rules()
