@@ -85,7 +85,7 @@ def test_what_is_not_this_nodes_is_refused_by_name_and_a_del_does_not_mind(
 
 def test_status_speaks_of_the_ranges_that_the_configuration_allows(node: PluginNode) -> None:
     conf: dict[str, Any] = {"ipam": {"ranges": [[FOUR]]}}
-    one_of_the_two = {"ipam": {"ranges": [[{**FOUR, "rangeEnd": "10.244.1.40"}]]}}
+    one_of_the_two: dict[str, Any] = {"ipam": {"ranges": [[{**FOUR, "rangeEnd": "10.244.1.40"}]]}}
     first, second = node.new_pod(), node.new_pod()
     node.add(first, **conf)
     assert node.run("STATUS", **conf).code == 0
