@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.kernels import NO_TCPDUMP
 from tests.kit.pictures import recordings
 from tulle.trace.captures import encode_capture, tap_name
 from tulle.trace.journey import Hop, Journey
 
 TSHARK = "tshark is not installed" if shutil.which("tshark") is None else None
-TCPDUMP = "tcpdump is not installed" if shutil.which("tcpdump") is None else None
 JOURNEYS = recordings()
 FIELDS = (
     "frame.interface_name",
@@ -74,7 +74,7 @@ def test_tshark_reads_every_packet_as_the_json_tells_it(journey: Journey, file: 
         assert vni == (str(hop.outer.vni) if hop.outer else "")
 
 
-@pytest.mark.skipif(TCPDUMP is not None, reason=TCPDUMP or "")
+@pytest.mark.skipif(NO_TCPDUMP is not None, reason=NO_TCPDUMP or "")
 def test_tcpdump_reads_the_same_bytes_at_the_same_nanosecond(journey: Journey, file: Path, tmp_path: Path) -> None:
     told = run("tcpdump", "-Z", "root", "-r", str(file), "-n", "-xx", "-tt", "--nano", home=tmp_path)
     frames = [bytes.fromhex("".join(re.findall(r"\t0x\w+: +([0-9a-f ]+)", part))) for part in _parts(told)]

@@ -8,6 +8,7 @@ with the world.
 import asyncio
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,15 @@ def _is_root_of_the_host() -> bool:
 
 NEEDS_HOST_ROOT = None if _is_root_of_the_host() else "needs root of the host: tracepoints, other users, disks"
 """Why what a user namespace does not give cannot be tested here; None when it can."""
+
+NO_TCPDUMP = (
+    "tcpdump is not installed"
+    if shutil.which("tcpdump") is None
+    else "tcpdump cannot be another user here: needs root of the host"
+    if os.geteuid() == 0 and NEEDS_HOST_ROOT is not None
+    else None
+)
+"""Why no other eye can look at packets here; None when one can."""
 
 BEGINNING: tuple[Step, ...] = (
     Create(Link(name="eth0", kind=VethKind(peer="far0"))),

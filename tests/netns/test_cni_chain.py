@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.kernels import NEEDS_HOST_ROOT, NEEDS_ROOT
 from tests.kit.peers import PLACES, needs_peers, peer
 from tests.kit.plugin import PluginNode, plugin_node
 from tests.kit.shims import BINARY, NO_BINARY
@@ -23,6 +23,7 @@ CNITOOL = peer("cnitool")
 pytestmark = [
     pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT)),
     pytest.mark.skipif(NO_BINARY is not None, reason=str(NO_BINARY)),
+    pytest.mark.skipif(NEEDS_HOST_ROOT is not None, reason=str(NEEDS_HOST_ROOT)),  # cnitool writes below /var/lib/cni
     needs_peers("cnitool"),
 ]
 

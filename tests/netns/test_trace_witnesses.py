@@ -1,7 +1,6 @@
 """The walk against witnesses that are not ours: ``tcpdump`` at each place, ``ip`` and ``bridge`` for each decision."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.kit.enter import enter
-from tests.kit.kernels import NEEDS_ROOT
+from tests.kit.kernels import NEEDS_ROOT, NO_TCPDUMP
 from tests.kit.topology import MISSING, Net, two_nodes
 from tests.kit.tracing import hop_at, traced
 from tulle.trace.journey import Hop, Journey
@@ -17,7 +16,7 @@ from tulle.trace.journey import Hop, Journey
 pytestmark = [
     pytest.mark.skipif(NEEDS_ROOT is not None, reason=NEEDS_ROOT or ""),
     pytest.mark.skipif(MISSING is not None, reason=f"{MISSING} is not installed"),
-    pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed"),
+    pytest.mark.skipif(NO_TCPDUMP is not None, reason=NO_TCPDUMP or ""),
 ]
 PLACES = {"pod1": ["eth0"], "node1": ["vethpod1", "cbr0", "flannel.1", "eth0"], "switch": ["port1", "port2"],
           "node2": ["eth0", "flannel.1", "cbr0", "vethpod4"], "pod4": ["eth0"]}  # fmt: skip
