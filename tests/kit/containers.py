@@ -21,6 +21,7 @@ import tarfile
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from errno import EBUSY
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -189,8 +190,7 @@ def _end_all(pid: int, cgroup: str) -> None:
     """End every process in the mounts of ``pid`` and in the cgroup, then remove that."""
     place = os.stat(f"/proc/{pid}/ns/mnt").st_ino
     until(lambda: not _kill_all({*_living_in(place), *_members(cgroup)}), f"{cgroup}: its end")
-    for folder in sorted(_cgroups(cgroup), reverse=True):  # the inner ones first
-        folder.rmdir()
+    until(lambda: _are_removed(_cgroups(cgroup)), f"{cgroup}: its cgroups' end")
 
 
 def _living_in(mounts: int) -> Iterator[int]:
@@ -219,6 +219,18 @@ def _kill_all(pids: Iterable[int]) -> bool:
             os.kill(pid, signal.SIGKILL)
             found |= Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return found
+
+
+def _are_removed(cgroups: Iterable[Path]) -> bool:
+    """One with a process that is dead, and that nobody has buried, is busy for a moment more."""
+    for folder in sorted(cgroups, reverse=True):  # the inner ones first
+        try:
+            folder.rmdir()
+        except OSError as error:
+            if error.errno != EBUSY:
+                raise
+            return False
+    return True
 
 
 @dataclass(frozen=True)
