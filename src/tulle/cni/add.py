@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from tulle.cni.attach import Attachment, PodNetwork, attachment, host_device, pod_mac, without_linklocal_learning
+from tulle.cni.attach import Attachment, PodNetwork, attachment, pod_mac, without_linklocal_learning
 from tulle.cni.collect import reclaim
 from tulle.cni.delete import release, take_away
 from tulle.cni.ipam import Interfaces
@@ -106,13 +106,8 @@ def _allocate(site: Site, call: Invocation, network: PodNetwork, bridge: Link | 
     written: list[Record] = []
 
     def journal(addresses: Interfaces) -> None:
-        record = Record(
-            network=call.conf.name,
-            container_id=call.container_id,
-            ifname=call.ifname,
-            netns=call.netns,
-            boot_id=site.boot_id,
-            device=host_device(*call.owner),
+        record = replace(
+            site.new_record(call),
             bridge=_name_of(bridge),
             addresses=tuple(map(str, addresses)),
             mac=pod_mac(call, addresses),

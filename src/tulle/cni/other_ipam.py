@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface
 
-from tulle.cni.attach import host_device, mac_of
+from tulle.cni.attach import mac_of
 from tulle.cni.records import Record
 from tulle.cni.site import Site
 from tulle.model.network import IPAddress
@@ -31,17 +31,7 @@ async def obtain(site: Site, call: Invocation, delegate: Delegate) -> Obtained:
     records = site.records(call.conf.name)
     if records.get(call.owner) is not None:
         raise CniError(ALREADY_ATTACHED, f"{call.container_id} {call.ifname}", "is attached already")
-    record = Record(
-        network=call.conf.name,
-        container_id=call.container_id,
-        ifname=call.ifname,
-        netns=call.netns,
-        boot_id=site.boot_id,
-        device=host_device(*call.owner),
-        bridge=call.conf.bridge or "",
-        addresses=(),
-        ipam=delegate,
-    )
+    record = replace(site.new_record(call), ipam=delegate)
     records.put(record)
     try:
         given = decode_given(delegate.type, await site.ask(delegate, "ADD"))

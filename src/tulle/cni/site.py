@@ -85,6 +85,19 @@ class Site:
             self._records[network] = Records(Folder(self.state / "attachments" / network, self.settle, self.before))
         return self._records[network]
 
+    def new_record(self, call: Invocation) -> Record:
+        """What is known of an attachment when its call comes in: no addresses yet."""
+        return Record(
+            network=call.conf.name,
+            container_id=call.container_id,
+            ifname=call.ifname,
+            netns=call.netns,
+            boot_id=self.boot_id,
+            device=host_device(*call.owner),
+            bridge=call.conf.bridge or "",
+            addresses=(),
+        )
+
     def all_records(self) -> Iterator[Record]:
         """What was attached, to whichever network."""
         for network in self.known_networks():
