@@ -66,9 +66,10 @@ install_packages() {
     rm -f "$log"
 }
 
-# An interpreter that is new enough and can make an environment.
+# An interpreter that is new enough and can make an environment.  The distribution's comes first: it is built with
+# profile-guided optimisation, which those that people build beside it mostly are not, and runs a third faster.
 python_with_venv() {
-    for candidate in ${TULLE_PYTHON:-python3 python3.13 python3.12 python3.11 /usr/bin/python3}; do
+    for candidate in ${TULLE_PYTHON:-/usr/bin/python3 python3 python3.13 python3.12 python3.11}; do
         if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
             printf '%s\n' "$candidate"
             return
