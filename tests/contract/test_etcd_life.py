@@ -19,13 +19,18 @@ from tulle.agent.identity import Identity
 from tulle.agent.keeper import LeaseKeeper, Offer
 from tulle.errors import StoreUnavailable
 from tulle.kernel.system import SystemClock, SystemRandom
-from tulle.model.lease import Departure, Gone, NodeId, Put, Snapshot
+from tulle.model.lease import Departure, Garbled, Gone, NodeId, Put, Snapshot
 from tulle.store import etcd_read, etcd_watch
+from tulle.store.etcd_address import parse_etcd_url
+from tulle.store.etcd_client import EtcdClient
 from tulle.store.open import open_store
 from tulle.store.ports import Store
+from tulle.wire.etcd import PUT, TXN, delete, put_request, txn_request
 from tulle.wire.network_config import decode_network_config
 
 pytestmark = NEEDS_ETCD
+
+MB = 1_000_000
 
 
 @pytest.fixture(autouse=True)
@@ -454,6 +459,23 @@ def test_a_poison_key_or_value_is_skipped_alone(tmp_path: Path) -> None:
 
     with etcd(tmp_path) as server:
         told(story, server)
+
+
+def test_a_large_value_travels_once_also_when_it_goes(tmp_path: Path) -> None:
+    async def story(site: Site) -> None:
+        way, direct = await site.way(), EtcdClient(parse_etcd_url(site.server.url))
+        site.closing.push_async_callback(direct.close)
+        watch, name = await site.watch(site.client(way.port)), f"{site.prefix}/subnets/{key(9)}".encode()
+        before = way.answered
+        for byte in (b"x", b"y"):
+            await direct.call(PUT, put_request(name, byte * MB))
+            assert isinstance(await watch.next(), Garbled)
+        await direct.call(TXN, txn_request((), (delete(name),)))
+        gone = await watch.next()
+        assert gone == Gone(key(9), gone.revision, Departure.DELETED)
+        assert 2 * MB < way.answered - before < 2.5 * MB
+
+    through_relays(story, tmp_path)
 
 
 def test_other_keys_below_the_prefix_are_nobodys_lease(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ tulle sends.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -30,6 +30,14 @@ class TtlLease:
 
     ttl_s: int
     ends_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An event as watches are told it, and what the key held until then."""
+
+    event: Event
+    before: KeyValue | None = None
 
 
 @dataclass(slots=True)
@@ -54,7 +62,7 @@ class MemoryEtcd:
         self.compacted = 0
         self.requests = 0
         self._held: dict[bytes, KeyValue] = {}
-        self._history: list[tuple[int, tuple[Event, ...]]] = []
+        self._history: list[tuple[int, tuple[Change, ...]]] = []
         self._leases: dict[int, TtlLease] = {}
         self._last_lease = 0
         self._watches: list[Watching] = []
@@ -65,8 +73,8 @@ class MemoryEtcd:
     def compact(self) -> None:
         """Forget the history, up to now: of the newest revision only what it put is still told."""
         self.compacted = self.revision
-        last = [event for revision, events in self._history if revision == self.revision for event in events]
-        kept = tuple(replace(event, before=None) for event in last if not event.deleted)
+        last = [change for revision, changes in self._history if revision == self.revision for change in changes]
+        kept = tuple(Change(change.event) for change in last if not change.event.deleted)
         self._history = [(self.revision, kept)] if kept else []
 
     def restart(self) -> None:
@@ -151,9 +159,8 @@ class MemoryEtcd:
             watch.messages.put_nowait(self._header() + number_field(4, True) + number_field(5, self.compacted))
             return watch
         if start:  # a catch-up comes in one message, whose header shows the newest revision
-            self._tell(
-                watch, tuple(event for revision, events in self._history if revision >= start for event in events)
-            )
+            since = [changes for revision, changes in self._history if revision >= start]
+            self._tell(watch, [change.event for changes in since for change in changes])
         self._watches.append(watch)
         return watch
 
@@ -184,13 +191,13 @@ class MemoryEtcd:
     def _at(self, revision: int) -> dict[bytes, KeyValue]:
         """The keys as they were: the newest state with later events undone."""
         held = dict(self._held)
-        for made, events in reversed(self._history):
+        for made, changes in reversed(self._history):
             if made <= revision:
                 break
-            for event in events:
-                held.pop(event.kv.key, None)
-                if event.before is not None:
-                    held[event.kv.key] = event.before
+            for change in changes:
+                held.pop(change.event.kv.key, None)
+                if change.before is not None:
+                    held[change.before.key] = change.before
         return held
 
     def _txn(self, request: bytes) -> bytes:
@@ -220,10 +227,10 @@ class MemoryEtcd:
 
     def _commit(self, operations: Iterable[tuple[int, bytes]]) -> None:
         """Carry out puts and deletions at one revision, if there are any."""
-        events = [event for operation in operations if (event := self._change(*operation)) is not None]
-        self._publish(events)
+        changes = [change for operation in operations if (change := self._change(*operation)) is not None]
+        self._publish(changes)
 
-    def _change(self, kind: int, body: bytes) -> Event | None:
+    def _change(self, kind: int, body: bytes) -> Change | None:
         parts, numbers = _parts(body), _numbers(body)
         key, revision = parts.get(1, b""), self.revision + 1
         before = self._held.get(key)
@@ -237,23 +244,23 @@ class MemoryEtcd:
                 lease=kept or numbers.get(3, 0),
             )
             self._held[key] = kv
-            return Event(False, kv, before)
+            return Change(Event(False, kv), before)
         if kind == DELETE_OP and before is not None:
             del self._held[key]
-            return Event(True, KeyValue(key=key, modified=revision), before)
+            return Change(Event(True, KeyValue(key=key, modified=revision)), before)
         return None
 
-    def _publish(self, events: Iterable[Event]) -> None:
-        told = tuple(events)
-        if not told:
+    def _publish(self, changes: Sequence[Change]) -> None:
+        if not changes:
             return
         self.revision += 1
-        self._history.append((self.revision, told))
+        self._history.append((self.revision, tuple(changes)))
+        told = tuple(change.event for change in changes)
         for watch in self._watches:
             self._tell(watch, told)
         self.on_change(told)
 
-    def _tell(self, watch: Watching, events: tuple[Event, ...]) -> None:
+    def _tell(self, watch: Watching, events: Iterable[Event]) -> None:
         wanted = b"".join(message_field(11, _encoded_event(event)) for event in events if watch.wants(event.kv.key))
         if wanted:
             watch.messages.put_nowait(self._header() + wanted)
@@ -422,5 +429,4 @@ def _encoded(kv: KeyValue) -> bytes:
 
 
 def _encoded_event(event: Event) -> bytes:
-    before = message_field(3, _encoded(event.before)) if event.before is not None else b""
-    return number_field(1, event.deleted) + message_field(2, _encoded(event.kv)) + before
+    return number_field(1, event.deleted) + message_field(2, _encoded(event.kv))

@@ -23,6 +23,8 @@ class Relay:
         self._open.set()
         self.port = 0
         self.accepted = 0
+        self.answered = 0
+        """Bytes of answers so far."""
         self.answer_limit: int | None = None
         """So many more bytes of answers, and every connection is cut."""
         self.drops_all = False
@@ -86,6 +88,7 @@ class Relay:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         while data := await reader.read(1024):
             await self._open.wait()
+            self.answered += len(data) if answers else 0
             if answers and self.answer_limit is not None:
                 self.answer_limit -= len(data)
                 if self.answer_limit < 0:

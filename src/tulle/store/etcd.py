@@ -83,7 +83,7 @@ class EtcdStore:
                 yield judge_network_config(value)
 
     async def snapshot(self) -> Snapshot:
-        snapshot, _ = await self._reader.read()
+        snapshot, *_ = await self._reader.read()
         return snapshot
 
     def watch(self) -> AsyncIterator[LeaseEvent]:

@@ -16,10 +16,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import Final
+from typing import Final, TypeAlias
 
 from tulle.errors import DecodeError
-from tulle.model.lease import Lease, LeaseKey, NodeId
+from tulle.model.lease import Lease, LeaseKey, NodeId, Undecodable
 from tulle.wire.etcd import KeyValue
 from tulle.wire.leases import decode_lease, lease_key
 from tulle.wire.strict_json import decode_object
@@ -46,6 +46,17 @@ class Record:
     def value(self) -> bytes:
         fields = {"lease": self.lease, "node": self.owner, "ends_ns": self.ends_ns}
         return json.dumps(fields, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A key lasts as long as this etcd lease does, of which only etcd knows how long that is."""
+
+    lease: int
+
+
+End: TypeAlias = int | Lent | None
+"""How a lease ends by itself: at a time on record (wall clock, ns), with its etcd lease, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +143,14 @@ class Judge:
             ends_ns = known if known is not None else self._bound(kv.lease, wall_ns)
         owner = record.owner if record is not None else None
         return decode_lease(key, kv.value, created=kv.created, expires_at_ns=ends_ns, owner=owner)
+
+    def end(self, lease: Lease | Undecodable, kv: KeyValue) -> End:
+        """How what ``kv`` holds ends, which has just been judged to be ``lease``."""
+        if not kv.lease:
+            return None
+        if isinstance(lease, Undecodable) or kv.lease in self._first_seen:
+            return Lent(kv.lease)
+        return lease.expires_at_ns
 
     def forget(self, lease: int) -> None:
         """The etcd lease holds no key any more."""

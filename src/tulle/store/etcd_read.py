@@ -9,7 +9,7 @@ from tulle.errors import DecodeError
 from tulle.model.lease import Lease, LeaseKey, Snapshot, Undecodable
 from tulle.seams import Clock
 from tulle.store.etcd_client import EtcdCalls, HistoryGone, understood
-from tulle.store.etcd_layout import Judge, Layout, after, expired_lately
+from tulle.store.etcd_layout import End, Judge, Layout, after, expired_lately
 from tulle.wire.etcd import RANGE, Found, Header, KeyValue, decode_found, range_request
 
 PAGE: Final = 500
@@ -58,8 +58,11 @@ class LeaseReader:
         found = await self._range(range_request(key))
         return found.header.revision, found.kvs[0].value if found.kvs else None
 
-    async def read(self) -> tuple[Snapshot, Position]:
-        """All leases at one revision, in O(pages) requests.  Raises StoreUnavailable."""
+    async def read(self) -> tuple[Snapshot, Position, dict[LeaseKey, End]]:
+        """All leases at one revision, and how each of them ends that does, in O(pages) requests.
+
+        Raises StoreUnavailable.
+        """
         for left in reversed(range(TRIES)):
             try:
                 return await self._read()
@@ -75,16 +78,20 @@ class LeaseReader:
         except DecodeError as error:
             return Undecodable(self._layout.lease_key(kv.key) or LeaseKey(""), str(error))
 
-    def replaced(self, before: KeyValue) -> None:
-        """What a key held until now is history."""
-        self._judge.forget(before.lease)
+    def end(self, lease: Lease | Undecodable, kv: KeyValue) -> End:
+        """How what ``kv`` holds ends, which has just been judged to be ``lease``."""
+        return self._judge.end(lease, kv)
 
-    async def _read(self) -> tuple[Snapshot, Position]:
+    def forget(self, lease: int) -> None:
+        """This etcd lease holds no key any more."""
+        self._judge.forget(lease)
+
+    async def _read(self) -> tuple[Snapshot, Position, dict[LeaseKey, End]]:
         header, kvs = await self._pages(self._layout.subnets, 0)
         connection = self._client.connections
         _, found = await self._pages(self._layout.records, header.revision)
         records = {kv.key: kv for kv in found}
-        judged, orphans = await self._all_judged(kvs, records)
+        judged, ends, orphans = await self._all_judged(kvs, records)
         await asyncio.sleep(0)
         snapshot = Snapshot(
             cluster_id=f"{header.cluster_id:016x}",
@@ -100,21 +107,24 @@ class LeaseReader:
             revision=header.revision,
             mark=None if newest is None else Mark(newest.key, newest.modified),
         )
-        return snapshot, position
+        return snapshot, position, ends
 
     async def _all_judged(
         self, kvs: Sequence[KeyValue], records: Mapping[bytes, KeyValue]
-    ) -> tuple[list[Lease | Undecodable], Iterable[KeyValue]]:
-        """What each key holds, and the records that are left over; in slices, so that the loop is not held."""
+    ) -> tuple[list[Lease | Undecodable], dict[LeaseKey, End], Iterable[KeyValue]]:
+        """What each key holds, how it ends, and the records left over; in slices, so that the loop is not held."""
         self._judge.forget_all_but(kv.lease for kv in kvs)
-        judged, orphans = list[Lease | Undecodable](), dict(records)
+        judged, ends, orphans = list[Lease | Undecodable](), dict[LeaseKey, End](), dict(records)
         for start in range(0, len(kvs), SLICE):
-            some = [self.judged(kv, records) for kv in kvs[start : start + SLICE]]
-            for name in (name for each in some for name in self._layout.records_of(each.key)):
-                orphans.pop(name, None)
-            judged += some
+            for kv in kvs[start : start + SLICE]:
+                lease = self.judged(kv, records)
+                judged.append(lease)
+                if (end := self.end(lease, kv)) is not None:
+                    ends[lease.key] = end
+                for name in self._layout.records_of(lease.key):
+                    orphans.pop(name, None)
             await asyncio.sleep(0)
-        return judged, orphans.values()
+        return judged, ends, orphans.values()
 
     async def _pages(self, prefix: bytes, revision: int) -> tuple[Header, list[KeyValue]]:
         """Every key that begins with ``prefix``, at ``revision`` (0: now); whose it is and of which revision."""

@@ -14,11 +14,11 @@ from itertools import groupby
 from typing import Final
 
 from tulle.errors import StoreUnavailable
-from tulle.model.lease import Departure, Garbled, Gone, Lease, LeaseEvent, LeaseKey, Put, Snapshot, Undecodable
+from tulle.model.lease import Departure, Garbled, Gone, LeaseEvent, LeaseKey, Put, Undecodable
 from tulle.seams import Clock, Random
 from tulle.store.etcd_channel import ANSWER_S
 from tulle.store.etcd_client import EtcdCalls, HistoryGone, Messages, understood, within
-from tulle.store.etcd_layout import Layout, after
+from tulle.store.etcd_layout import End, Layout, Lent, after
 from tulle.store.etcd_read import LeaseReader, Mark, Position
 from tulle.wire.etcd import (
     TIME_TO_LIVE,
@@ -65,11 +65,11 @@ class Follower:
     async def watch(self) -> AsyncGenerator[LeaseEvent]:
         """A snapshot, then changes; a snapshot again when history does not go on from where we were."""
         while True:
-            snapshot, position = await self._reader.read()
+            snapshot, position, ends = await self._reader.read()
             yield snapshot
             self._fruitless += 1
             try:
-                async with aclosing(self._changes(position, _ends(snapshot))) as changes:
+                async with aclosing(self._changes(position, ends)) as changes:
                     async for event in changes:
                         yield event
             except HistoryGone:
@@ -92,7 +92,7 @@ class Follower:
                     if event.kv.modified > revision:
                         yield None if event.deleted else event.kv.value
 
-    async def _changes(self, position: Position, ends: dict[LeaseKey, int]) -> AsyncGenerator[LeaseEvent]:
+    async def _changes(self, position: Position, ends: dict[LeaseKey, End]) -> AsyncGenerator[LeaseEvent]:
         """Changes after ``position``, over as many streams as it takes.
 
         Raises HistoryGone: only a snapshot helps; StoreUnavailable: no stream for ``RESUME_S``.
@@ -194,63 +194,51 @@ class Follower:
 
     # -- what the events mean -----------------------------------------------------------
 
-    async def _events(self, events: Sequence[Event], ends: dict[LeaseKey, int]) -> list[LeaseEvent]:
-        """The changes of leases among ``events``; a record counts only with the lease that it was written with."""
-        told = list[LeaseEvent]()
+    async def _events(self, events: Sequence[Event], ends: dict[LeaseKey, End]) -> list[LeaseEvent]:
+        """The changes of leases among ``events``; a record counts only with the lease that it was written with.
+
+        ``ends`` changes when all of them are known: should one fail, they come again, to be judged as now.
+        """
+        told, changed = list[LeaseEvent](), dict[LeaseKey, End]()
         for _, group in groupby(events, key=lambda event: event.kv.modified):
             together = list(group)
             records = {event.kv.key: event.kv for event in together if not event.deleted}
             for event in together:
                 key = self._layout.lease_key(event.kv.key)
                 if key is not None:
-                    told.append(await self._event(key, event, records, ends))
+                    end = changed.get(key, ends.get(key))
+                    news, changed[key] = await self._event(key, event, records, end)
+                    told.append(news)
+        for key, end in changed.items():
+            if end is None:
+                ends.pop(key, None)
+            else:
+                ends[key] = end
         return told
 
     async def _event(
-        self, key: LeaseKey, event: Event, records: dict[bytes, KeyValue], ends: dict[LeaseKey, int]
-    ) -> LeaseEvent:
-        revision = event.kv.modified
-        if event.before is not None and event.before.lease != event.kv.lease:
-            self._reader.replaced(event.before)
+        self, key: LeaseKey, event: Event, records: dict[bytes, KeyValue], end: End
+    ) -> tuple[LeaseEvent, End]:
+        """What happened to a lease that would have ended by ``end``, and how what is there now does."""
+        kv = event.kv
+        if isinstance(end, Lent) and end.lease != kv.lease:
+            self._reader.forget(end.lease)
         if event.deleted:
-            departure = await self._departure(event, ends.pop(key, None))
-            return Gone(key, revision, departure)
-        lease = self._reader.judged(event.kv, records)
-        if isinstance(lease, Undecodable):
-            ends.pop(key, None)
-            return Garbled(lease, revision)
-        _note(ends, lease)
-        return Put(lease, revision)
+            return Gone(key, kv.modified, await self._departure(end)), None
+        lease = self._reader.judged(kv, records)
+        told = Garbled(lease, kv.modified) if isinstance(lease, Undecodable) else Put(lease, kv.modified)
+        return told, self._reader.end(lease, kv)
 
-    async def _departure(self, event: Event, ends_ns: int | None) -> Departure:
-        """Did the lease end by itself?
-
-        Of tulle's own leases the end is known.  Of others only etcd knows: when the etcd lease
-        that held the key is alive, somebody deleted the key.
-        """
-        if event.before is None or not event.before.lease:
+    async def _departure(self, end: End) -> Departure:
+        """Did the lease end by itself?  While the etcd lease that held a key is alive, somebody deleted the key."""
+        if end is None:
             return Departure.DELETED
-        if ends_ns is not None:
-            over = self._clock.wall_ns() >= ends_ns - SKEW_NS
-        else:
-            answer = await self._client.call(TIME_TO_LIVE, lease_request(event.before.lease), repeatable=True)
+        if isinstance(end, Lent):
+            answer = await self._client.call(TIME_TO_LIVE, lease_request(end.lease), repeatable=True)
             over = understood(decode_time_to_live, answer) <= 0
+        else:
+            over = self._clock.wall_ns() >= end - SKEW_NS
         return Departure.EXPIRED if over else Departure.DELETED
-
-
-def _ends(snapshot: Snapshot) -> dict[LeaseKey, int]:
-    """When each of tulle's leases ends, by its key."""
-    ends: dict[LeaseKey, int] = {}
-    for lease in snapshot.leases:
-        _note(ends, lease)
-    return ends
-
-
-def _note(ends: dict[LeaseKey, int], lease: Lease) -> None:
-    if lease.owner is not None and lease.expires_at_ns is not None:
-        ends[lease.key] = lease.expires_at_ns
-    else:
-        ends.pop(lease.key, None)
 
 
 def _advanced(position: Position, events: Sequence[Event]) -> Step:

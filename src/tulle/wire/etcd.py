@@ -66,11 +66,10 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change; ``before`` is what the key held until then, unless that is compacted."""
+    """One change."""
 
     deleted: bool
     kv: KeyValue
-    before: KeyValue | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +150,12 @@ def lease_request(lease: int) -> bytes:
 
 
 def watch_request(key: bytes, end: bytes, revision: int) -> bytes:
-    """Watch [``key``, ``end``) from ``revision`` on, with what each key held before."""
-    create = bytes_field(1, key) + bytes_field(2, end) + number_field(3, revision) + number_field(6, True)
-    return message_field(1, create)
+    """Watch [``key``, ``end``) from ``revision`` on.
+
+    What each key held before is not asked for: etcd would read it from its database, behind whoever writes
+    there, and send it along with the new value.  What comes behind a large value would wait for both.
+    """
+    return message_field(1, bytes_field(1, key) + bytes_field(2, end) + number_field(3, revision))
 
 
 def progress_request() -> bytes:
@@ -240,15 +242,13 @@ def decode_told(data: bytes) -> Told:
 
 
 def _event(data: int | bytes) -> Event:
-    deleted, kv, before = False, KeyValue(), None
+    deleted, kv = False, KeyValue()
     for number, value in walk("Event", _bytes(data)):
         if number == 1:
             deleted = value == 1
         elif number == 2:
             kv = _key_value(value)
-        elif number == 3:
-            before = _key_value(value)
-    return Event(deleted, kv, before)
+    return Event(deleted, kv)
 
 
 def _key_value(data: int | bytes) -> KeyValue:

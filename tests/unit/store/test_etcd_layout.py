@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from tests.contract.stores import key, lease
 from tulle.errors import DecodeError
-from tulle.model.lease import LeaseKey, NodeId
+from tulle.model.lease import LeaseKey, NodeId, Undecodable
 from tulle.store.etcd_layout import (
     EXPIRED_KEPT_NS,
     FOREIGN_TTL_NS,
+    End,
     Judge,
     Layout,
+    Lent,
     Record,
     after,
     decode_record,
@@ -96,6 +98,24 @@ def test_a_key_without_a_ttl_has_no_end_whatever_its_record_says() -> None:
     kv = record(1)
     assert Judge(LAYOUT).lease(stored(1, ttl_lease=0), {kv.key: kv}, NOW).expires_at_ns is None
     assert Judge(LAYOUT).lease(stored(1, ttl_lease=0), {}, NOW).expires_at_ns is None
+
+
+@pytest.mark.parametrize(
+    ("ttl_lease", "kvs", "expected"),
+    [
+        pytest.param(77, [record(1)], NOW + 9, id="tulle's, by its record"),
+        pytest.param(77, [record(1, ends_ns=None)], Lent(77), id="a record that does not say when"),
+        pytest.param(77, [], Lent(77), id="without a record"),
+        pytest.param(0, [record(1)], None, id="without a TTL"),
+    ],
+)
+def test_a_lease_ends_when_its_record_says_else_with_its_etcd_lease(
+    ttl_lease: int, kvs: list[KeyValue], expected: End
+) -> None:
+    judge, kv = Judge(LAYOUT), stored(1, ttl_lease=ttl_lease)
+    read = judge.lease(kv, {each.key: each for each in kvs}, NOW)
+    assert judge.end(read, kv) == expected
+    assert judge.end(Undecodable(key(1), "poison"), kv) == (Lent(77) if ttl_lease else None)
 
 
 def test_records_without_their_lease_tell_what_expired_within_a_day() -> None:
