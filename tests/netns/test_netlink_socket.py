@@ -15,14 +15,18 @@ from tulle.errors import ConfigError, KernelError
 from tulle.kernel import netns
 from tulle.kernel.netlink_socket import NetlinkSocket, Overflow
 from tulle.model.network import MacAddress
-from tulle.wire.netlink import Request
+from tulle.wire.netlink import Request, parse_attributes
 from tulle.wire.rtnetlink.links import (
+    IFINFOMSG,
+    IFLA_NUM_RX_QUEUES,
+    IFLA_NUM_TX_QUEUES,
     LinkSettings,
     decode_link,
     del_link,
     dump_links,
     get_link,
     new_bridge,
+    new_veth,
     new_vxlan,
     set_link,
 )
@@ -42,6 +46,7 @@ from tulle.wire.rtnetlink.parts import (
     RTNLGRP_LINK,
     RTNLGRP_NEIGH,
     IfIndex,
+    read_u32,
 )
 from tulle.wire.rtnetlink.routes import RouteMessage, decode_route, dump_routes, new_route
 from tulle.wire.rtnetlink.vxlan import VxlanInfo
@@ -219,3 +224,21 @@ def test_a_closed_socket_leaves_no_descriptor(path: Path) -> None:
         with NetlinkSocket.open(path) as opened:
             assert opened.fileno() >= 0
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_device_is_known_by_name_and_number_without_a_message(path: Path) -> None:
+    with NetlinkSocket.open(path) as sock:
+        sock.run(new_bridge("a-name-of-15-by", LinkSettings()))
+        index = decode_link(sock.ask(get_link("a-name-of-15-by"))).index
+        assert (sock.index_of("a-name-of-15-by"), sock.name_of(index)) == (index, "a-name-of-15-by")
+        assert (sock.index_of("lo"), sock.name_of(1)) == (1, "lo")
+        assert (sock.index_of("none"), sock.name_of(index + 1)) == (None, None)
+
+
+def test_a_pair_is_made_with_the_one_queue_that_it_uses(path: Path) -> None:
+    """Linux makes one for each CPU and takes all but one away, when it is not told."""
+    with NetlinkSocket.open(path) as sock:
+        sock.run(new_veth("one", LinkSettings(), peer="other", peer_settings=LinkSettings()))
+        for name in ("one", "other"):
+            found = parse_attributes(sock.ask(get_link(name)).payload, IFINFOMSG.size)
+            assert [read_u32(found[kind]) for kind in (IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES)] == [1, 1]

@@ -11,9 +11,10 @@ from tulle.cni.attach import Attachment, PodNetwork, attachment, pod_mac, withou
 from tulle.cni.collect import reclaim
 from tulle.cni.delete import release, take_away
 from tulle.cni.ipam import Interfaces
+from tulle.cni.lookout import Look
 from tulle.cni.other_ipam import Obtained, obtain
 from tulle.cni.records import Record
-from tulle.cni.site import Look, Site, converge
+from tulle.cni.site import Site, converge
 from tulle.kernel.port import Kernel
 from tulle.model.change import Delete, Plan
 from tulle.model.objects import Address, Link
@@ -43,7 +44,7 @@ async def _attach(site: Site, call: Invocation, network: PodNetwork, pod: Kernel
     """``obtained``: the addresses of another plugin; None: our own."""
     async with site.planning:
         await reclaim(site, call.conf.name)
-        look = await site.look(call, network)
+        look = await site.lookout.glance(call, network)
         if call.conf.guard and look.bridge is not None:
             look = replace(look, bridge=without_linklocal_learning(look.bridge))
         if look.device is not None:

@@ -27,7 +27,7 @@ async def check(site: Site, call: Invocation) -> bytes:
     if network is None:
         raise CniError(TRY_AGAIN, "no lease yet", "the agent waits for its store")
     with site.pod(call) as pod:
-        look = await site.look(_as_recorded(site, call), network)
+        look = await site.lookout.look(_as_recorded(site, call), network)
         observed = look.observed
         if call.delegate is None:
             wanted = _wanted(site, call, network, look.bridge)

@@ -16,8 +16,9 @@ from typing import Final
 
 from tulle.cni import routed
 from tulle.cni.attach import PodNetwork, gateway_of, judge
+from tulle.cni.lookout import USUAL_BRIDGES
 from tulle.cni.records import Record
-from tulle.cni.site import USUAL_BRIDGES, Site
+from tulle.cni.site import Site
 from tulle.errors import KernelError
 from tulle.model.change import Outcome
 from tulle.model.objects import BridgeKind, KernelObject, Link, LinkKey, ObjectKey

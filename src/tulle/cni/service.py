@@ -29,6 +29,7 @@ from tulle.kernel.netns import run_in
 from tulle.kernel.packet_filter import PacketFilter
 from tulle.kernel.port import Kernel
 from tulle.kernel.system import SystemFiles
+from tulle.kernel.vigil import Vigil
 from tulle.wire.subnet_env import parse_subnet_env
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def node_server(
     site = Site(
         kernel=LinuxKernel.open(netns),
         open_pod=open_pod,
+        vigil=Vigil(netns),
         removal=Removal(lambda: NetlinkSocket.open(netns)),
         networks=root / "var/lib/cni/networks",
         state=root / "var/lib/tulle",
@@ -85,6 +87,7 @@ async def serving(
         await server.site.removal.close()
         server.site.note_last()
         await durability.close()
+        server.site.lookout.close()
         server.site.kernel.close()
 
 

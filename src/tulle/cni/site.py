@@ -9,10 +9,11 @@ from errno import EEXIST, ENOENT
 from pathlib import Path
 from types import MappingProxyType
 
-from tulle.cni.attach import PodNetwork, adopted, gateway_of, host_device, host_scope, judge, new_bridge
+from tulle.cni.attach import PodNetwork, host_device, judge
 from tulle.cni.delegate import Inside, execute
 from tulle.cni.files import Folder, Settle, settle_now
 from tulle.cni.ipam import Addresses, Owner, ip_of, number_of, parse_address
+from tulle.cni.lookout import Lookout
 from tulle.cni.pod_rules import PodRules
 from tulle.cni.pools import Pool, Subnet
 from tulle.cni.records import Record, Records
@@ -20,18 +21,17 @@ from tulle.cni.removal import Removal
 from tulle.errors import ConfigError, KernelError
 from tulle.kernel.netns import identify, open_path
 from tulle.kernel.port import Kernel
+from tulle.kernel.vigil import Vigil
 from tulle.model.change import Create, Delete, Outcome, Plan, Step, subject_of
-from tulle.model.objects import Address, BridgeKind, Link, LinkKey, Sysctl, VethKind
-from tulle.model.state import KernelState, Scope
+from tulle.model.objects import Link, Sysctl, VethKind
+from tulle.model.state import KernelState
 from tulle.plan.diff import diff
 from tulle.plan.text import format_object
 from tulle.wire.cni import Invocation
-from tulle.wire.cni_error import ALREADY_ATTACHED, BAD_NETNS, BRIDGE_TAKEN, OBJECT_TAKEN, CniError
+from tulle.wire.cni_error import ALREADY_ATTACHED, BAD_NETNS, OBJECT_TAKEN, CniError
 from tulle.wire.cni_ipam import Delegate
 
 IPV6 = Path("/proc/sys/net/ipv6")
-USUAL_BRIDGES = ("cni0", "cbr0")
-"""The names that the bridge plugin and flannel's manifests use: the first is ours too."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,13 +62,17 @@ class Site:
     """Called when a routed pod came or went."""
     planning: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The bridge is shared: look at it and change it in one piece."""
+    vigil: Vigil | None = None
+    """Over the bridge: ADD takes it for what it was as long as nobody announces that it changed."""
     rules: PodRules = field(init=False)
+    lookout: Lookout = field(init=False)
     _addresses: dict[str, Addresses] = field(default_factory=dict[str, Addresses])
     _records: dict[str, Records] = field(default_factory=dict[str, Records])
     _served: dict[Owner, "_Queue"] = field(default_factory=dict[Owner, "_Queue"])
 
     def __post_init__(self) -> None:
         self.rules = PodRules(self.kernel, self._known_of_this_boot)
+        self.lookout = Lookout(self.kernel, self.vigil)
 
     # -- files -------------------------------------------------------------------------
 
@@ -180,39 +184,6 @@ class Site:
         finally:
             kernel.close()
 
-    async def look(self, call: Invocation, network: PodNetwork) -> "Look":
-        """The node's part of an attachment as it is now, and the bridge as it shall be; None for a routed pod.
-
-        The bridge is the configuration's, else a usual one, else the one that holds our gateway, else cni0.
-        Raises CniError: its name is another device's.
-        """
-        device = host_device(*call.owner)
-        if call.conf.routed:
-            observed = await self.kernel.observe(Scope.of([LinkKey(device)]))  # all else goes with it
-            return Look(observed, None, observed.link(device))
-        name = call.conf.bridge or await self._usual_bridge(network)
-        observed = await self.kernel.observe(host_scope(name, device, network))
-        found = observed.link(name)
-        if found is None:
-            return Look(observed, new_bridge(name, network), observed.link(device))
-        if not isinstance(found.kind, BridgeKind):
-            raise CniError(BRIDGE_TAKEN, f"bridge {name}", "a device of another kind has this name")
-        return Look(observed, adopted(found), observed.link(device))
-
-    async def _usual_bridge(self, network: PodNetwork) -> str:
-        keys = [LinkKey(name) for name in USUAL_BRIDGES]
-        usual = await self.kernel.observe(Scope.of(keys))
-        there = [name for name in USUAL_BRIDGES if (link := usual.link(name)) and isinstance(link.kind, BridgeKind)]
-        if there:
-            return there[0]
-        gateways = {gateway_of(subnet) for subnet in network.subnets}
-        everything = await self.kernel.observe(Scope.all())
-        for address in everything.each(Address):
-            link = everything.link(address.device)
-            if address.interface.ip in gateways and link is not None and isinstance(link.kind, BridgeKind):
-                return link.name
-        return USUAL_BRIDGES[0]
-
 
 @dataclass(slots=True)
 class _Queue:
@@ -220,15 +191,6 @@ class _Queue:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     length: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was observed on the node, the bridge as it shall be, and the node's end of the pair when it is there."""
-
-    observed: KernelState
-    bridge: Link | None
-    device: Link | None
 
 
 def plan_towards(wanted: KernelState, observed: KernelState) -> Plan:

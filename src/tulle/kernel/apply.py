@@ -105,7 +105,7 @@ class Applier:
             return [Ack(error.errno, 0, str(error))] * len(requests)
 
     def devices(self) -> Devices:
-        return Devices(self._socket)
+        return Devices(self._socket, are_there=True)
 
     def turn(self) -> Turn:
         return Turn(self._precedence)
@@ -139,16 +139,14 @@ class Applier:
         try:
             if isinstance(link.kind, VethKind) and link.kind.peer_netns is not None:
                 peer_netns = open_path(link.kind.peer_netns)
-            error = self._first_error(step, (encode.new_link(link, devices.index, peer_netns),))
+            request, rest = encode.new_link(link, devices.index, peer_netns), encode.finishing(link)
+            error = self._first_error(step, (request,) if rest is None else (request, rest))
         except ConfigError as refusal:
             return KernelError(EIO, _named(step), str(refusal))
         finally:
             if peer_netns is not None:
                 os.close(peer_netns)
-        if error is not None:
-            return _explained(error, link, step)
-        rest = encode.finishing(link)
-        return None if rest is None else self._first_error(step, (rest,))
+        return None if error is None else _explained(error, link, step)
 
     def _first_error(self, step: Step, requests: Sequence[Request]) -> KernelError | None:
         for ack in self.execute(requests):

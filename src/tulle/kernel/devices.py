@@ -16,8 +16,9 @@ LONGEST_NAME = 15
 class Devices:
     """What is known so far; the rest is one question to the kernel each."""
 
-    def __init__(self, sock: NetlinkSocket) -> None:
-        self._socket = sock
+    def __init__(self, sock: NetlinkSocket, *, are_there: bool = False) -> None:
+        """``are_there``: those whose number is asked for mostly are, which makes it a cheaper question."""
+        self._socket, self._are_there = sock, are_there
         self._by_name: dict[str, LinkMessage | None] = {}
         self._by_index: dict[IfIndex, LinkMessage] = {}
         self._numbers: dict[str, IfIndex | None] = {}
@@ -52,8 +53,7 @@ class Devices:
             known = self._by_name[name]
             return None if known is None else known.index
         if name not in self._numbers:
-            found = self._identity(name)
-            self._numbers[name] = None if found is None else found[0]
+            self._numbers[name] = self._number(name)
         return self._numbers[name]
 
     def name(self, index: IfIndex) -> str | None:
@@ -64,23 +64,21 @@ class Devices:
         if known is not None:
             return known.name
         if index not in self._names:
-            found = self._identity(index)
-            self._names[index] = None if found is None else found[1]
+            self._names[index] = self._socket.name_of(index)
         return self._names[index]
 
-    def _identity(self, device: str | IfIndex) -> tuple[IfIndex, str] | None:
-        message = self._message(device)
-        if message is None:
-            return None
-        index, name = decode_identity(message)
-        self._numbers[name], self._names[index] = index, name
-        return index, name
+    def _number(self, name: str) -> IfIndex | None:
+        if self._are_there and _can_be(name):
+            found = self._socket.index_of(name)
+            return None if found is None else IfIndex(found)
+        message = self._message(name)
+        return None if message is None else decode_identity(message)[0]
 
-    def _message(self, device: str | IfIndex) -> Message | None:
-        if isinstance(device, str) and not _can_be(device):
+    def _message(self, name: str) -> Message | None:
+        if not _can_be(name):
             return None
         try:
-            return self._socket.ask(get_link(device))
+            return self._socket.ask(get_link(name))
         except KernelError as error:
             if error.target_missing:
                 return None

@@ -5,18 +5,20 @@ calls cost the event loop only what the kernel itself takes.  Source: netlink(7)
 """
 
 import ctypes
+import fcntl
 import select
 import socket
 import struct
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from errno import EINTR, EMSGSIZE, ENOBUFS, ETIMEDOUT
+from errno import EINTR, EMSGSIZE, ENOBUFS, ENODEV, ENXIO, ETIMEDOUT
 from pathlib import Path
 from typing import Final
 
 from tulle.errors import KernelError, TulleError
 from tulle.kernel.netns import inside
 from tulle.wire.netlink import (
+    HEADER,
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -34,8 +36,12 @@ SOL_NETLINK: Final = 270
 NETLINK_ADD_MEMBERSHIP, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 1, 10, 11, 12
 SO_ATTACH_FILTER: Final = 26
 SO_RCVBUFFORCE: Final = 33
+BPF_LDW, BPF_LDH, BPF_JEQ = 0x20, 0x28, 0x15
 TAKE_OR_LEAVE: Final = ((0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0))
 """How a filter ends: BPF_RET of the whole message, and of nothing.  Source: include/uapi/linux/bpf_common.h."""
+IFREQ: Final = struct.Struct("16si20x")
+SIOCGIFNAME, SIOCGIFINDEX = 0x8910, 0x8933
+"""``struct ifreq`` begins with name and index.  Source: include/uapi/linux/if.h, include/uapi/linux/sockios.h."""
 RECEIVE_BUFFER: Final = 4 << 20
 RECEIVE_SIZE: Final = 64 << 10
 """Twice the largest datagram that the kernel makes of a dump; acknowledgements are small."""
@@ -95,12 +101,22 @@ class NetlinkSocket:
 
     def hear_only(self, kind: int) -> None:
         """Of what the groups announce, only messages of this type: the kernel drops the others, and nobody is woken."""
-        seen = int.from_bytes(struct.pack("=H", kind), "big")  # as a program loads nlmsg_type
-        code = ctypes.create_string_buffer(
-            b"".join(struct.pack("=HBBI", *each) for each in ((0x28, 0, 0, 4), (0x15, 0, 1, seen), *TAKE_OR_LEAVE))
-        )
-        program = struct.pack("@HP", 2 + len(TAKE_OR_LEAVE), ctypes.addressof(code))
-        with suppress(OSError):  # without it there is only more to read
+        self._filter(BPF_LDH, 4, struct.pack("=H", kind))
+
+    def hear_of(self, index: int) -> None:
+        """Of what the groups of devices and addresses announce, only what is about the device with this number.
+
+        ``struct ifinfomsg`` and ``struct ifaddrmsg`` have it in one place.
+        """
+        self._filter(BPF_LDW, HEADER.size + 4, struct.pack("=i", index))
+
+    def _filter(self, load: int, offset: int, wanted: bytes) -> None:
+        """Only messages with ``wanted`` at ``offset``; where that cannot be had there is only more to read."""
+        seen = int.from_bytes(wanted, "big")  # a program loads it so, whatever the host's order is
+        steps = ((load, 0, 0, offset), (BPF_JEQ, 0, 1, seen), *TAKE_OR_LEAVE)
+        code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in steps))
+        program = struct.pack("@HP", len(steps), ctypes.addressof(code))
+        with suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     @property
@@ -186,6 +202,30 @@ class NetlinkSocket:
                 raise KernelError(ack.errno, request.subject, ack.reason)
             return message
         raise AssertionError("answers end only by being complete")
+
+    def index_of(self, name: str) -> int | None:
+        """The number of the device called ``name``, at most 15 bytes; None when there is none.  Raises KernelError.
+
+        Asked by ioctl: a message waits for the lock of all changes, and its answer is as long as a device has
+        properties.  But for a device that is missing the kernel looks for a module first.  Source: netdevice(7),
+        net/core/dev_ioctl.c (dev_load).
+        """
+        found = self._ifreq(SIOCGIFINDEX, IFREQ.pack(name.encode(), 0), f"link {name}")
+        return None if found is None else found[1]
+
+    def name_of(self, index: int) -> str | None:
+        """The name of the device with this number; None when there is none.  Raises KernelError."""
+        found = self._ifreq(SIOCGIFNAME, IFREQ.pack(b"", index), f"link {index}")
+        return None if found is None else found[0].rstrip(b"\0").decode(errors="replace")
+
+    def _ifreq(self, question: int, ifreq: bytes, subject: str) -> tuple[bytes, int] | None:
+        try:
+            name, index = IFREQ.unpack(fcntl.ioctl(self._socket, question, ifreq))
+        except OSError as error:
+            if error.errno in {ENODEV, ENXIO}:
+                return None
+            raise KernelError(error.errno or 0, subject) from error
+        return name, index
 
     def dump(self, request: Request) -> list[Message]:
         """Everything that answers a dump, consistent: begun again when the kernel's table changed meanwhile.

@@ -54,6 +54,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_STATS, IFLA_MASTER = (1, 3,
 IFLA_PROTINFO, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64 = (12, 16, 18, 20, 23)
 (IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_PROMISCUITY, IFLA_CARRIER, IFLA_LINK_NETNSID) = 27, 28, 29, 30, 33, 37
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFLA_BRPORT_MODE = 4
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE, IFLA_BR_MULTI_BOOLOPT = 1, 5, 46
 BOOLEAN_OPTIONS: Final = struct.Struct("=II")
@@ -252,11 +253,16 @@ def new_bridge(name: str, settings: LinkSettings, *, linklocal_learning: bool = 
 def new_veth(
     name: str, settings: LinkSettings, *, peer: str, peer_settings: LinkSettings, peer_netns_fd: int | None = None
 ) -> Request:
-    """Make a pair; the peer is created directly in the namespace of ``peer_netns_fd`` (None: this one)."""
-    inner = peer_settings.header(NO_DEVICE) + peer_settings.attributes() + text_attribute(IFLA_IFNAME, peer)
+    """Make a pair; the peer is created directly in the namespace of ``peer_netns_fd`` (None: this one).
+
+    With one queue in each direction, which is what the kernel uses unless it is told otherwise: it would make as many
+    as there are CPUs, each with its folder in sysfs, and take all but one away again (drivers/net/veth.c).
+    """
+    queues = u32_attribute(IFLA_NUM_TX_QUEUES, 1) + u32_attribute(IFLA_NUM_RX_QUEUES, 1)
+    inner = peer_settings.header(NO_DEVICE) + peer_settings.attributes() + queues + text_attribute(IFLA_IFNAME, peer)
     if peer_netns_fd is not None:
         inner += u32_attribute(IFLA_NET_NS_FD, peer_netns_fd)
-    return _new(name, "veth", nested(VETH_INFO_PEER, inner), settings)
+    return _new(name, "veth", nested(VETH_INFO_PEER, inner), settings, queues)
 
 
 def set_link(
@@ -309,9 +315,9 @@ def del_links_of_group(group: int, subject: object = None) -> Request:
     return Request(RTM_DELLINK, 0, IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0) + u32_attribute(IFLA_GROUP, group), subject)
 
 
-def _new(name: str, kind: str, data: bytes, settings: LinkSettings) -> Request:
+def _new(name: str, kind: str, data: bytes, settings: LinkSettings, more: bytes = b"") -> Request:
     info = text_attribute(IFLA_INFO_KIND, kind) + nested(IFLA_INFO_DATA, data)
-    body = settings.header(NO_DEVICE) + text_attribute(IFLA_IFNAME, name) + settings.attributes()
+    body = settings.header(NO_DEVICE) + text_attribute(IFLA_IFNAME, name) + settings.attributes() + more
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body + nested(IFLA_LINKINFO, info), f"link {name}")
 
 
