@@ -7,12 +7,11 @@ tables is said once; what was asked for then is for ADD to decide.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from errno import EINVAL
 from ipaddress import ip_network
 
-from tulle.cni.ipam import Owner
 from tulle.cni.records import Record
 from tulle.kernel.port import Kernel
 from tulle.model.change import Create, Delete, Outcome, Plan
@@ -52,7 +51,8 @@ class PodRules:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the ruleset may have lost something of ours."""
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _known: dict[Owner, Record] = field(default_factory=dict[Owner, Record])
+    _known: dict[str, dict[str, Record]] = field(default_factory=dict[str, dict[str, Record]])
+    """By container and interface."""
     _advertisements: bool = True
 
     def kernel_changed(self, scope: Scope) -> None:
@@ -63,7 +63,7 @@ class PodRules:
     async def admit(self, record: Record, bridge: MacAddress | None) -> None:
         """What this pod asks for holds from now on; where it cannot, ``troubles`` says why."""
         async with self._alone:
-            self._known[record.owner] = record
+            self._remember(record)
             wanted = self._elements(self._of_container(record.container_id), [bridge] if bridge else [])
             possible = [Create(each) for each in wanted if _table_of(each) not in self.troubles]
             outcomes = await self.kernel.apply(Plan(tuple(possible)))
@@ -74,13 +74,13 @@ class PodRules:
         """This pod is gone.  What cannot be removed now, ``repair`` removes."""
         async with self._alone:
             gone = self._elements([record], [])
-            self._known.pop(record.owner, None)
+            self._forget(record)
             shared = self._shared_with(record)
             await self.kernel.apply(Plan(tuple(Delete(each) for each in reversed(gone) if each not in shared)))
 
     def _shared_with(self, gone: Record) -> frozenset[NftElement]:
         """The elements of ``gone`` that others need too: a MAC, a bridge."""
-        others = self._known.values()
+        others = self._all()
         macs = [guard.mac_element(MacAddress(gone.mac))] if any(other.mac == gone.mac for other in others) else []
         bridges = [gone.bridge] if any(other.bridge == gone.bridge for other in others) else []
         return frozenset((*macs, *pod_masquerade.masquerade_elements((), bridges)))
@@ -107,7 +107,10 @@ class PodRules:
     async def _repair(self) -> None:
         bridges = {LinkKey(record.bridge) for record in self.records() if record.has_rules and record.bridge}
         observed = await self.kernel.observe(Scope.of([*WHAT, *bridges]))
-        self._known = {record.owner: record for record in self.records() if record.has_rules}
+        self._known = {}
+        for record in self.records():
+            if record.has_rules:
+                self._remember(record)
         outcomes = await self._converge(observed)
         if self._advertisements and any(_is_refused_guard(outcome) for outcome in outcomes):
             self._advertisements = False  # an nft that cannot spell the check of advertisements
@@ -118,14 +121,14 @@ class PodRules:
 
     async def _converge(self, observed: KernelState) -> tuple[Outcome, ...]:
         bridges = [link.mac for link in observed.each(Link) if link.mac is not None]
-        elements = self._elements(self._known.values(), bridges)
+        elements = self._elements(self._all(), bridges)
         tables = [table for table in self._tables() if table.key in observed or table.key in map(_table_of, elements)]
         ours = KernelState.of(obj for obj in observed if isinstance(obj, NftTable | NftElement))
         wanted = KernelState.of([*tables, *(each for each in elements if _table_of(each) in {t.key for t in tables})])
         return await self.kernel.apply(diff(wanted, ours, lambda _: Standing.OURS))
 
     def _tables(self) -> tuple[NftTable, ...]:
-        networks = {ip_network(text) for record in self._known.values() for text in record.masquerade or ()}
+        networks = {ip_network(text) for record in self._all() for text in record.masquerade or ()}
         return (
             guard.guard_table(advertisements=self._advertisements),
             routed_guard.routed_guard_table(),
@@ -155,8 +158,20 @@ class PodRules:
         addresses = {ip for other in (*self._of_container(record.container_id), record) for ip in other.ips}
         return guard.Port(device=record.device, mac=MacAddress(record.mac), addresses=frozenset(addresses))
 
-    def _of_container(self, container_id: str) -> list[Record]:
-        return [record for owner, record in self._known.items() if owner[0] == container_id]
+    def _of_container(self, container_id: str) -> Collection[Record]:
+        return self._known.get(container_id, {}).values()
+
+    def _all(self) -> tuple[Record, ...]:
+        return tuple(record for records in self._known.values() for record in records.values())
+
+    def _remember(self, record: Record) -> None:
+        self._known.setdefault(record.container_id, {})[record.ifname] = record
+
+    def _forget(self, record: Record) -> None:
+        records = self._known.get(record.container_id, {})
+        records.pop(record.ifname, None)
+        if not records:
+            self._known.pop(record.container_id, None)
 
 
 def _table_of(key: ObjectKey) -> NftTableKey | None:

@@ -47,6 +47,9 @@ RECEIVE_SIZE: Final = 64 << 10
 """Twice the largest datagram that the kernel makes of a dump; acknowledgements are small."""
 DUMP_TRIES: Final = 8
 ANSWER_TIMEOUT_S: Final = 10.0
+BUFFERS_KEPT: Final = 8
+_BUFFERS: Final[list[memoryview]] = []
+"""Of closed sockets.  A pod's lives for one call, and new memory has to be cleared, and faulted in page by page."""
 
 
 class Overflow(TulleError):
@@ -60,7 +63,10 @@ class NetlinkSocket:
         self._socket = sock
         self._portid: int = sock.getsockname()[0]
         self._seq = 0
-        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
+        try:
+            self._buffer = _BUFFERS.pop()
+        except IndexError:
+            self._buffer = memoryview(bytearray(RECEIVE_SIZE))
 
     @classmethod
     def open(
@@ -129,6 +135,9 @@ class NetlinkSocket:
 
     def close(self) -> None:
         self._socket.close()
+        buffer, self._buffer = self._buffer, memoryview(b"")
+        if buffer and len(_BUFFERS) < BUFFERS_KEPT:
+            _BUFFERS.append(buffer)
 
     def __enter__(self) -> "NetlinkSocket":
         return self

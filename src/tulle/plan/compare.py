@@ -81,16 +81,16 @@ def _link_gap(desired: Link, observed: Link) -> Gap:
     kind_gap = _kind_gap(desired.kind, observed.kind)
     if kind_gap is not Gap.NONE:
         return kind_gap
-    wanted = (
-        (desired.mtu, observed.mtu),
-        (desired.mac, observed.mac),
-        (desired.up, observed.up),
-        (desired.master, observed.master),
-        (desired.alias, observed.alias),
-        (desired.hairpin, observed.hairpin),
-        (desired.promiscuous, observed.promiscuous),
+    is_as_wanted = (
+        (desired.mtu is None or desired.mtu == observed.mtu)
+        and (desired.mac is None or desired.mac == observed.mac)
+        and (desired.up is None or desired.up == observed.up)
+        and (desired.master is None or desired.master == observed.master)
+        and (desired.alias is None or desired.alias == observed.alias)
+        and (desired.hairpin is None or desired.hairpin == observed.hairpin)
+        and (desired.promiscuous is None or desired.promiscuous == observed.promiscuous)
     )
-    return Gap.NONE if all(want is None or want == have for want, have in wanted) else Gap.SETTABLE
+    return Gap.NONE if is_as_wanted else Gap.SETTABLE
 
 
 def _kind_gap(desired: LinkKind, observed: LinkKind) -> Gap:

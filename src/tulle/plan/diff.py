@@ -41,8 +41,8 @@ _ORDER: Final[Sequence[type[KernelObject]]] = (
     *(NftTable, IptablesRules, ChainAccept, NftElement),
 )
 
-Pair: TypeAlias = tuple[KernelObject, KernelObject | None]
-"""A wanted object, and the observed one of its key."""
+Pair: TypeAlias = tuple[KernelObject, KernelObject | None, Gap]
+"""A wanted object, the observed one of its key, and how far that is from it."""
 
 
 def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope | None = None) -> Plan:
@@ -54,16 +54,19 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
     """
     if scope is not None:
         desired, observed = scope.restrict(desired), scope.restrict(observed)
-    pairs = [(wanted, observed.get(key)) for key, wanted in desired.objects.items()]
+    pairs = [_pair(wanted, observed.get(key)) for key, wanted in desired.objects.items()]
     conflicts = _conflicts(pairs, judge)
     strange = {conflict.wanted.name for conflict in conflicts if isinstance(conflict.wanted, Link)}
     if conflicts:
         taken = {conflict.key for conflict in conflicts}
         pairs = [pair for pair in pairs if pair[0].key not in taken and object_device(pair[0]) not in strange]
     disturbed = _disturbed(pairs, observed)
-    steps: list[Step] = [Delete(obj) for _, obj in pairs if isinstance(obj, Link) and obj.name in disturbed.rebuilt]
-    for wanted, found in pairs:
-        steps += _steps_towards(wanted, None if found is not None and disturbed.takes(found) else found, judge)
+    steps: list[Step] = [Delete(obj) for _, obj, _ in pairs if isinstance(obj, Link) and obj.name in disturbed.rebuilt]
+    for wanted, found, distance in pairs:
+        if found is None or disturbed.takes(found):
+            steps.append(Create(wanted))
+        else:
+            steps += _steps_towards(wanted, found, distance, judge)
     unwanted = [obj for key, obj in observed.objects.items() if key not in desired.objects]
     for obj in unwanted:
         if judge(obj) is Standing.OURS and object_device(obj) not in strange and not disturbed.takes(obj):
@@ -81,10 +84,12 @@ def in_order(steps: Iterable[Step], desired: KernelState) -> tuple[Step, ...]:
     return tuple(sorted(steps, key=lambda step: rank(step, desired)))
 
 
-def _steps_towards(wanted: KernelObject, found: KernelObject | None, judge: Judge) -> tuple[Step, ...]:
-    if found is None:
-        return (Create(wanted),)
-    match gap(wanted, found):
+def _pair(wanted: KernelObject, found: KernelObject | None) -> Pair:
+    return wanted, found, Gap.REBUILD if found is None else gap(wanted, found)
+
+
+def _steps_towards(wanted: KernelObject, found: KernelObject, distance: Gap, judge: Judge) -> tuple[Step, ...]:
+    match distance:
         case Gap.NONE if _bears_no_mark(found) and judge(found) is Standing.OURS:
             return (Change(found, wanted),)
         case Gap.NONE:
@@ -104,8 +109,8 @@ def _conflicts(pairs: Sequence[Pair], judge: Judge) -> tuple[Conflict, ...]:
     """The wanted keys that a foreign object holds with another value."""
     return tuple(
         Conflict(wanted, holder)
-        for wanted, holder in pairs
-        if holder is not None and gap(wanted, holder) is not Gap.NONE and not _is_own(judge(holder))
+        for wanted, holder, distance in pairs
+        if holder is not None and distance is not Gap.NONE and not _is_own(judge(holder))
     )
 
 
@@ -145,17 +150,17 @@ def _disturbed(pairs: Sequence[Pair], observed: KernelState) -> _Disturbed:
     flushed: set[str] = set()
     replaced: set[ObjectKey] = set()
     tables: set[NftTableKey] = set()
-    for obj, there in pairs:
-        match obj, there:
-            case ((Route() | Neighbor() | FdbEntry()), _):
-                pass  # nothing lives on these
-            case Link(), Link() as found if gap(obj, found) is Gap.REBUILD:
+    for obj, there, distance in pairs:
+        match obj, there, distance:
+            case (_, _, Gap.NONE) | (_, None, _) | ((Route() | Neighbor() | FdbEntry()), _, _):
+                pass  # stays as it is, or nothing lives on it
+            case Link(), Link(), Gap.REBUILD:
                 rebuilt.add(obj.name)
-            case Link(), Link(mac=mac) if obj.mac not in {None, mac}:
+            case Link(), Link(mac=mac), _ if obj.mac not in {None, mac}:
                 flushed.add(obj.name)
-            case Address(), Address() as found if gap(obj, found) is Gap.REBUILD:
+            case Address(), Address(), Gap.REBUILD:
                 replaced.add(obj.key)
-            case NftTable(), NftTable() as found if gap(obj, found) is not Gap.NONE:
+            case NftTable(), NftTable(), _:
                 tables.add(obj.key)
             case _:
                 pass
