@@ -136,7 +136,7 @@ def open_pod(descriptor: int) -> Kernel:
     """The kernel of a pod's namespace: one socket, since one call uses it, and no firewall of ours."""
     own = os.dup(descriptor)
     try:
-        sock = NetlinkSocket.open(own)
+        sock = NetlinkSocket.open(own, receive_buffer=None)
         return LinuxKernel(own, sock, sock, PacketFilter.none())
     except BaseException:
         os.close(own)

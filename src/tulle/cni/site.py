@@ -66,6 +66,7 @@ class Site:
     """Over the bridge: ADD takes it for what it was as long as nobody announces that it changed."""
     rules: PodRules = field(init=False)
     lookout: Lookout = field(init=False)
+    _own_netns: tuple[int, int] = field(default_factory=identify)
     _addresses: dict[str, Addresses] = field(default_factory=dict[str, Addresses])
     _records: dict[str, Records] = field(default_factory=dict[str, Records])
     _served: dict[Owner, "_Queue"] = field(default_factory=dict[Owner, "_Queue"])
@@ -174,7 +175,7 @@ class Site:
         except ConfigError as error:
             raise CniError(BAD_NETNS, f"CNI_NETNS {call.netns}", error.rule) from None
         try:
-            if not call.own_netns and identify(descriptor) == identify():
+            if not call.own_netns and identify(descriptor) == self._own_netns:
                 raise CniError(BAD_NETNS, f"CNI_NETNS {call.netns}", "is the node's own namespace")
             kernel = self.open_pod(descriptor)
         finally:

@@ -75,16 +75,19 @@ class NetlinkSocket:
         *,
         protocol: int = NETLINK_ROUTE,
         groups: Iterable[int] = (),
-        receive_buffer: int = RECEIVE_BUFFER,
+        receive_buffer: int | None = RECEIVE_BUFFER,
     ) -> "NetlinkSocket":
         """Open in ``netns`` (None: where this thread is), subscribed to the multicast ``groups``.
+
+        ``receive_buffer`` None: of the host's usual size, for who asks about a few objects.
 
         Raises KernelError; ConfigError: no such namespace.
         """
         try:
             with nullcontext() if netns is None else inside(netns):
                 sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-            _enlarge(sock, receive_buffer)
+            if receive_buffer is not None:
+                _enlarge(sock, receive_buffer)
             for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
                 with suppress(OSError):  # before 4.12, 4.20: answers without reasons, dumps without filters
                     sock.setsockopt(SOL_NETLINK, option, 1)
