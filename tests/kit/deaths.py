@@ -19,7 +19,7 @@ import pytest
 
 MISSING = None if shutil.which("strace") else "strace is not installed"
 """Why nobody can be killed so; None when it can be done."""
-CHANGES: Final = ("write", "linkat", "renameat", "unlinkat", "mkdir", "sendto", "fsync")
+CHANGES: Final = ("write", "linkat", "renameat", "unlinkat", "ftruncate", "mkdir", "mkdirat", "sendto", "fsync")
 CALLS: Final = (*CHANGES, "openat", "flock", "setns")
 MOST: Final = 200
 """More often than any of them is called in one verb, or one start."""

@@ -30,6 +30,7 @@ from tulle.agent.control import ControlServer
 from tulle.cni.attach import PodNetwork
 from tulle.cni.server import CniServer
 from tulle.cni.service import serving
+from tulle.cni.spares import SPARE
 from tulle.kernel import netns
 from tulle.wire.subnet_env import SubnetEnv, format_subnet_env
 
@@ -213,14 +214,14 @@ class PluginNode:
 
     @property
     def unfinished(self) -> frozenset[Path]:
-        """Files that nobody completed, of everything that is kept for pods."""
+        """Files that nobody completed, of everything that is kept for pods; spares are nobody's."""
         folders = (
             "var/lib/cni/networks/net",
             "var/lib/tulle/attachments/net",
             "var/lib/tulle/tombstones",
             "run/tulle/tombstones",
         )
-        return frozenset(path for folder in folders for path in (self.root / folder).glob(".*"))
+        return frozenset(path for folder in folders for path in (self.root / folder).glob(".*") if path.name != SPARE)
 
     def wait_until(self, reached: Callable[[], object], what: str) -> None:
         end = time.monotonic() + PATIENCE_S

@@ -13,6 +13,7 @@ import pytest
 from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.peers import needs_peers, peer
 from tests.kit.plugin import NETWORK, PluginNode, plugin_node
+from tulle.cni.spares import SPARE
 from tulle.kernel import netns
 
 pytestmark = [
@@ -96,6 +97,25 @@ def test_flannels_chain_gives_no_address_that_tulle_gave_and_detaches_its_pods(n
         chain(node, "DEL", pod, prevResult=result)
     assert set(node.addresses.values()) == set(theirs)
     assert len(node.devices) == len(theirs)
+
+
+def test_flannels_chain_finds_nobody_in_what_tulle_keeps_of_removed_files(node: PluginNode) -> None:
+    gone, stays = node.new_pod(), node.new_pod()
+    node.add(gone)
+    kept = node.add(stays)
+    assert node.run("DEL", gone).code == 0
+    spare = node.root / "var/lib/cni/networks/net" / SPARE
+    assert len(list(spare.iterdir())) == 1
+    node.stop()
+    address(chain(node, "ADD", gone))
+    assert sorted(node.addresses.values()) == sorted((gone, stays))
+    chain(node, "DEL", stays, prevResult=kept)
+    assert set(node.addresses.values()) == {gone}
+    node.socket.unlink()
+    node.start()
+    assert node.run("DEL", gone).code == 0
+    assert not node.addresses
+    assert len(list(spare.iterdir())) == 2
 
 
 def test_tulle_collects_what_flannels_chain_detached_while_it_was_away(node: PluginNode) -> None:

@@ -18,6 +18,7 @@ from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.plugin import NETWORK, PluginNode, plugin_node
 from tests.kit.storms import Agents, Client, Pod, pause, restarting
 from tulle.cni.attach import PodNetwork, host_device
+from tulle.cni.spares import SPARE
 
 pytestmark = [
     pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT)),
@@ -111,7 +112,7 @@ def _remove(node: PluginNode, pods: list[Pod], chance: random.Random) -> None:
     assert node.is_clean()
     folders = ("var/lib/cni/networks/net", "var/lib/tulle/attachments/net", *TOMBSTONES)
     names = {path.name for folder in folders for path in (node.root / folder).glob("*")}
-    assert names <= {"lock", "released", "last_reserved_ip.0", "last_reserved_ip.1"}
+    assert names <= {"lock", "released", "last_reserved_ip.0", "last_reserved_ip.1", SPARE}
     node.nft_settles(lambda rules: "elements" not in rules or _elements(rules) == 1)
 
 

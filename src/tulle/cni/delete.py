@@ -43,7 +43,10 @@ async def take_away(site: Site, network: str, owner: Owner) -> None:
 
 def release(site: Site, network: str, owner: Owner) -> None:
     """Give back the addresses of ``owner``, whose devices are gone.  Raises OSError."""
-    record = site.records(network).get(owner)
+    _forget(site, network, owner, site.records(network).get(owner))
+
+
+def _forget(site: Site, network: str, owner: Owner, record: Record | None) -> None:
     recorded = () if record is None or record.ipam is not None else record.ips
     site.addresses(network).release(owner, recorded)
     site.records(network).remove(owner)
@@ -52,7 +55,7 @@ def release(site: Site, network: str, owner: Owner) -> None:
 async def _give_up(site: Site, network: str, owner: Owner, record: Record | None) -> None:
     if record is not None and record.ipam is not None:
         await give_back(site, record)
-    release(site, network, owner)
+    _forget(site, network, owner, record)
     if record is not None and not record.bridge:
         site.pods_changed()
 

@@ -7,14 +7,16 @@ or after the answer (docs/adr/0011).
 
 import fcntl
 import os
-import stat
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from errno import EAGAIN, EPERM
 from pathlib import Path
 from typing import Final
+
+from tulle.cni.opening import PLAIN, is_own, open_folder
+from tulle.cni.spares import Known, Spare, Spares
 
 CONTENT_LIMIT: Final = 64 << 10
 LOCK: Final = "lock"
@@ -41,6 +43,7 @@ class Folder:
     path: Path
     settle: Settle = settle_now
     before: Callable[[str], None] = lambda _: None
+    _spares: Known = field(default_factory=Known)
 
     def exists(self) -> bool:
         return self.path.is_dir()
@@ -54,16 +57,18 @@ class Folder:
         """
         descriptor = self._open(mode)
         try:
-            _check_own(descriptor, self.path)
+            if not is_own(descriptor):
+                raise OSError(EPERM, f"{self.path}: belongs to somebody else, or everybody can write there")
             lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=descriptor)
             try:
                 _lock(lock, self.path)
                 with suppress(OSError):  # there is none, mostly; what cannot be removed is met by who writes
                     os.unlink(BESIDE, dir_fd=descriptor)
-                files = Files(descriptor, self.before)
-                yield files
-                if files.changed:
-                    self.settle(self.path, files.changed)
+                with closing(Spares(descriptor, self._spares, self.before)) as spares:
+                    files = Files(descriptor, spares, self.before)
+                    yield files
+                    if files.changed:
+                        self.settle(self.path, files.changed)
             finally:
                 os.close(lock)
         except OSError as error:
@@ -73,22 +78,22 @@ class Folder:
 
     def _open(self, mode: int) -> int:
         try:
-            return _open_folder(self.path)
+            return open_folder(self.path)
         except (FileNotFoundError, NotADirectoryError):
             self.before("mkdir")
             self.path.mkdir(parents=True, exist_ok=True, mode=mode)
-            return _open_folder(self.path)
+            return open_folder(self.path)
 
     def remove_unfinished(self) -> None:
         """Remove what somebody who held the lock had begun when he died.  Raises OSError, as ``locked``."""
-        if os.path.lexists(self.path / BESIDE):
+        if self.has(BESIDE):
             with self.locked():
                 pass  # whoever locks it does so
 
     def remove_abandoned(self, age_s: float) -> None:
         """Remove what was begun so many seconds ago or earlier, of writers that take no lock."""
         with suppress(OSError):
-            descriptor = _open_folder(self.path)
+            descriptor = open_folder(self.path)
             try:
                 begun = [name for name in os.listdir(descriptor) if name.startswith(".")]
                 for name in begun:
@@ -100,7 +105,7 @@ class Folder:
     def names(self) -> Mapping[str, int]:
         """Every file's name and inode, without waiting for the lock; none when there is no folder, or a link to one."""
         try:
-            descriptor = _open_folder(self.path)
+            descriptor = open_folder(self.path)
         except OSError:
             return {}
         try:
@@ -108,9 +113,13 @@ class Folder:
         finally:
             os.close(descriptor)
 
+    def has(self, name: str) -> bool:
+        """Has anything this name?"""
+        return os.path.lexists(self.path / name)
+
     def remove(self, name: str) -> None:
         """Remove one file, without waiting for the lock: for what nobody writes again.  Raises OSError."""
-        descriptor = _open_folder(self.path)
+        descriptor = open_folder(self.path)
         try:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=descriptor)
@@ -125,8 +134,8 @@ class Folder:
 class Files:
     """The files of a folder whose lock is held."""
 
-    def __init__(self, descriptor: int, before: Callable[[str], None]) -> None:
-        self._folder, self._before = descriptor, before
+    def __init__(self, descriptor: int, spares: Spares, before: Callable[[str], None]) -> None:
+        self._folder, self._spares, self._before = descriptor, spares, before
         self.changed: dict[str, None] = {}
 
     def names(self) -> Mapping[str, int]:
@@ -146,59 +155,75 @@ class Files:
 
     def create(self, name: str, content: bytes) -> bool:
         """Make a file that is not there yet; False when it is.  Complete as soon as it can be seen."""
-        self._write(BESIDE, content, os.O_EXCL)
+        folder, beside = self._write_beside(content, self._spares.take())
         try:
             self._before("link")
-            os.link(BESIDE, name, src_dir_fd=self._folder, dst_dir_fd=self._folder, follow_symlinks=False)
+            os.link(beside, name, src_dir_fd=folder, dst_dir_fd=self._folder, follow_symlinks=False)
         except FileExistsError:
             return False
         finally:
             with suppress(OSError):  # it is in the way of nobody
                 self._before("unlink")
-                os.unlink(BESIDE, dir_fd=self._folder)
+                os.unlink(beside, dir_fd=folder)
         self.changed[name] = None
         return True
 
     def replace(self, name: str, content: bytes, *, hint: bool = False) -> None:
-        """Make or replace a file; a hint may be lost with the power."""
-        self._write(BESIDE, content, os.O_EXCL)
+        """Make or replace a file; a hint may be lost with the power, and leaves the spares to others."""
+        folder, beside = self._write_beside(content, None if hint else self._spares.take())
         self._before("rename")
-        os.rename(BESIDE, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=self._folder)
         if not hint:
             self.changed[name] = None
 
     def append(self, name: str, content: bytes) -> None:
         """Add a hint to a file's end; what a crash cuts short is for the reader to pass over."""
-        self._write(name, content, os.O_APPEND)
+        self._fill(name, self._open_to_write(name, os.O_APPEND), content)
 
     def remove(self, name: str) -> None:
         """Remove a file; that it is not there is success."""
         self._before("unlink")
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self._folder)
-            self.changed[name] = None
+        if not self._spares.keep(name):
+            try:
+                os.unlink(name, dir_fd=self._folder)
+            except FileNotFoundError:
+                return
+        self.changed[name] = None
 
-    def _write(self, name: str, content: bytes, how: int) -> None:
+    def _write_beside(self, content: bytes, spare: Spare | None) -> tuple[int, str]:
+        """The folder where it is for now, and the name."""
+        if spare is None:
+            self._fill(BESIDE, self._open_to_write(BESIDE, os.O_EXCL), content)
+            return self._folder, BESIDE
+        try:
+            self._fill(spare.name, spare.descriptor, content, spare.size)
+        except OSError:
+            self._spares.put_back(spare)
+            raise
+        return spare.folder, spare.name
+
+    def _open_to_write(self, name: str, how: int) -> int:
         self._before("open")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | how
-        descriptor = os.open(name, flags, 0o600, dir_fd=self._folder)
+        return os.open(name, os.O_WRONLY | os.O_CREAT | PLAIN | how, 0o600, dir_fd=self._folder)
+
+    def _fill(self, name: str, descriptor: int, content: bytes, size: int = 0) -> None:
+        """Write to what was opened and has so many bytes, and close it."""
         try:
             self._before("write")
             if os.write(descriptor, content) != len(content):
                 raise OSError(EAGAIN, f"{name}: written in part")
+            if size > len(content):
+                os.ftruncate(descriptor, len(content))
         finally:
             os.close(descriptor)
 
 
-def _open_folder(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
 def _whole(error: OSError, folder: Path) -> OSError:
-    """With the path of what it is about, which is opened by its name alone."""
-    if not isinstance(error.filename, str) or os.path.isabs(error.filename):
+    """With the path of what it is about, which is opened by its name alone; of two, that of what is made."""
+    name = error.filename2 or error.filename
+    if not isinstance(name, str) or os.path.isabs(name):
         return error
-    return OSError(error.errno, f"{folder / error.filename}: {error.strerror}")
+    return OSError(error.errno, f"{folder / name}: {error.strerror}")
 
 
 def _names(folder: int) -> Mapping[str, int]:
@@ -207,9 +232,8 @@ def _names(folder: int) -> Mapping[str, int]:
 
 
 def _read(name: Path | str, folder: int | None, limit: int) -> bytes | None:
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(name, flags, dir_fd=folder)
+        descriptor = os.open(name, os.O_RDONLY | PLAIN, dir_fd=folder)
     except OSError:
         return None
     try:
@@ -218,12 +242,6 @@ def _read(name: Path | str, folder: int | None, limit: int) -> bytes | None:
         return None  # a folder, or a disk that lost it
     finally:
         os.close(descriptor)
-
-
-def _check_own(descriptor: int, path: Path) -> None:
-    status = os.fstat(descriptor)
-    if status.st_uid not in {0, os.geteuid()} or status.st_mode & stat.S_IWOTH:
-        raise OSError(EPERM, f"{path}: belongs to somebody else, or everybody can write there")
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -81,7 +81,7 @@ class Records:
     def remove(self, owner: Owner) -> None:
         """Remove one, and what was never finished; that there is neither is success.  Raises OSError."""
         self._known.pop(owner, None)
-        if self.folder.exists() and self.folder.read(_name(owner)) is not None:
+        if self.folder.has(_name(owner)):
             with self.folder.locked(0o700) as files:
                 files.remove(_name(owner))
         else:

@@ -274,11 +274,12 @@ class Counter:
 
 
 def story(found: Addresses) -> None:
-    """Two pods come, one goes."""
+    """Two pods come, one goes, and another takes over its files."""
     found.allocate(owner("a"), (SMALL, SIX))
     found.allocate(owner("b"), (SMALL, SIX))
     found.note_last()
     found.release(owner("a"))
+    found.allocate(owner("c"), (SMALL, SIX))
 
 
 def length_of_the_story(tmp_path: Path) -> int:
@@ -295,7 +296,7 @@ def check_nothing_is_lost(path: Path) -> None:
     give(found, "next", WIDE)
     found.release(owner("next"))
     assert addresses(path).owners() == before
-    for name in ("a", "b"):
+    for name in ("a", "b", "c"):
         found.release(owner(name))
     assert found.owners() == {}
     assert {give(found, n) for n in range(5)} == {f"10.244.1.{n}" for n in range(2, 7)}
