@@ -20,7 +20,15 @@ from tulle.cni.server import CniServer
 from tulle.cni.service import serving
 from tulle.errors import StoreUnavailable
 from tulle.kernel.linux import LinuxKernel
-from tulle.kernel.system import SystemClock, SystemFiles, SystemRandom, boot_id, check_privileges, keep_collector_short
+from tulle.kernel.system import (
+    SystemClock,
+    SystemFiles,
+    SystemRandom,
+    boot_id,
+    check_privileges,
+    keep_collector_short,
+    let_threads_in,
+)
 from tulle.kernel.turn import Precedence
 from tulle.model.state import Scope
 from tulle.store.open import open_store
@@ -35,6 +43,7 @@ async def run_agent(options: AgentOptions) -> None:
     clock = SystemClock()
     check_privileges()
     keep_collector_short()
+    let_threads_in()
     desk = Desk(options.store_url, clock.wall_ns(), os.getpid())
     async with AsyncExitStack() as stack:
         precedence = Precedence()

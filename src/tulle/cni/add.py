@@ -3,7 +3,8 @@
 Written down before made, undone when it fails: after a crash at any point a DEL finishes the job.
 """
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
@@ -14,10 +15,10 @@ from tulle.cni.ipam import Interfaces
 from tulle.cni.lookout import Look
 from tulle.cni.other_ipam import Obtained, obtain
 from tulle.cni.records import Record
-from tulle.cni.site import Site, converge
+from tulle.cni.site import Site, carry_out, steps_towards
 from tulle.kernel.port import Kernel
-from tulle.model.change import Delete, Plan
-from tulle.model.objects import Address, Link
+from tulle.model.change import Create, Delete, Plan
+from tulle.model.objects import Address, Link, VethKind
 from tulle.model.state import Scope
 from tulle.plan import guard, pod_masquerade, routed_guard
 from tulle.wire.cni import Invocation
@@ -60,12 +61,38 @@ async def _attach(site: Site, call: Invocation, network: PodNetwork, pod: Kernel
             await _rules(site, call, record, look.bridge)
             if call.conf.force_address and look.bridge is not None:
                 await _remove_other_addresses(site, wanted, look, look.bridge)
-            await converge(site.kernel, wanted.host, look.observed)
+            plan = steps_towards(wanted.host, look.observed)
+            if not _is_pair_of_a_bridge(plan, look.bridge):
+                await carry_out(site.kernel, plan)
+                plan = Plan()
     async with _undone_if_it_fails(site, call):
-        await converge(pod, wanted.pod, wanted.newborn)
+        async with _meanwhile(carry_out(site.kernel, plan)):
+            rest = steps_towards(wanted.pod, wanted.newborn)
+            answer = encode_result(call.conf.cni_version, wanted.attached, call.previous)
+        await carry_out(pod, rest)
     if look.bridge is None:
         site.pods_changed()
-    return encode_result(call.conf.cni_version, wanted.attached, call.previous)
+    return answer
+
+
+def _is_pair_of_a_bridge(plan: Plan, bridge: Link | None) -> bool:
+    """Is all that is to be made on the node a pair, at which nobody else looks?  Routed pods have a keeper."""
+    match plan.steps:
+        case (Create(obj=Link(kind=VethKind())),):
+            return bridge is not None
+        case _:
+            return False
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+    """``work`` goes on while the body runs, and is done after it.  Raises what it raises."""
+    task = asyncio.create_task(work, name="make a pair")
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        await task
 
 
 @asynccontextmanager

@@ -200,15 +200,17 @@ def plan_towards(wanted: KernelState, observed: KernelState) -> Plan:
     return diff(wanted, KernelState(MappingProxyType(found)), judge)
 
 
-async def converge(kernel: Kernel, wanted: KernelState, observed: KernelState) -> None:
-    """Make ``kernel``, which holds ``observed``, hold ``wanted``.
-
-    Raises CniError or KernelError with the first thing in the way.
-    """
+def steps_towards(wanted: KernelState, observed: KernelState) -> Plan:
+    """``plan_towards``, of which nothing is in the way.  Raises CniError with the first thing that is."""
     plan = plan_towards(wanted, observed)
     if plan.conflicts:
         conflict = plan.conflicts[0]
         raise CniError(OBJECT_TAKEN, format_object(conflict.wanted), f"held by {format_object(conflict.holder)}")
+    return plan
+
+
+async def carry_out(kernel: Kernel, plan: Plan) -> None:
+    """All of ``plan``.  Raises CniError or KernelError with the first step that failed."""
     for outcome in await kernel.apply(plan):
         _check(outcome)
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from tulle.errors import ConfigError, DecodeError, KernelError, Unsupported
 from tulle.kernel import encode, sysctl
+from tulle.kernel.apart import Apart
 from tulle.kernel.devices import Devices
 from tulle.kernel.netlink_socket import NetlinkSocket, Overflow
 from tulle.kernel.netns import open_path
@@ -75,7 +76,12 @@ class Applier:
     ) -> None:
         """``wrote`` is told of what has travelled in a batch and is done, before anybody hears of it otherwise."""
         self._netns, self._socket, self._rules, self._precedence = netns, sock, rules, precedence
+        self._apart = Apart(netns)
         self.wrote = wrote
+
+    def close(self) -> None:
+        """End what it has beside its sockets, which are the caller's."""
+        self._apart.close()
 
     async def apply(self, plan: Plan) -> tuple[Outcome, ...]:
         return await _Run(self, plan.steps).outcomes()
@@ -85,7 +91,7 @@ class Applier:
         obj = subject_of(step)
         match obj:
             case Link():
-                return self._link_step(step, obj, devices)
+                return await self._link_step(step, obj, devices)
             case Sysctl():
                 return None if isinstance(step, Delete) else await sysctl.write(self._netns, obj)
             case NftTable() | ChainAccept() | IptablesRules():
@@ -122,25 +128,28 @@ class Applier:
         except (Unsupported, DecodeError) as error:
             return KernelError(EOPNOTSUPP, _named(step), str(error))
 
-    def _link_step(self, step: Step, link: Link, devices: Devices) -> KernelError | None:
+    async def _link_step(self, step: Step, link: Link, devices: Devices) -> KernelError | None:
         try:
             match step:
                 case Create():
-                    return self._make_link(step, link, devices)
+                    return await self._make_link(step, link, devices)
                 case _:
-                    return self._first_error(step, (encode.del_link(link, devices.index),))
+                    return _first_error(step, self.execute((encode.del_link(link, devices.index),)))
         except (KernelError, DecodeError, Overflow) as error:
             return error if isinstance(error, KernelError) else KernelError(EIO, _named(step), str(error))
         finally:
             devices.forget(link.name)
 
-    def _make_link(self, step: Step, link: Link, devices: Devices) -> KernelError | None:
+    async def _make_link(self, step: Step, link: Link, devices: Devices) -> KernelError | None:
+        """A pair, which takes the kernel half a millisecond, is made while others run."""
         peer_netns: int | None = None
         try:
             if isinstance(link.kind, VethKind) and link.kind.peer_netns is not None:
                 peer_netns = open_path(link.kind.peer_netns)
             request, rest = encode.new_link(link, devices.index, peer_netns), encode.finishing(link)
-            error = self._first_error(step, (request,) if rest is None else (request, rest))
+            requests = (request,) if rest is None else (request, rest)
+            is_pair = isinstance(link.kind, VethKind)
+            error = _first_error(step, await self._apart.execute(requests) if is_pair else self.execute(requests))
         except ConfigError as refusal:
             return KernelError(EIO, _named(step), str(refusal))
         finally:
@@ -148,11 +157,10 @@ class Applier:
                 os.close(peer_netns)
         return None if error is None else _explained(error, link, step)
 
-    def _first_error(self, step: Step, requests: Sequence[Request]) -> KernelError | None:
-        for ack in self.execute(requests):
-            if ack.errno:
-                return KernelError(ack.errno, _named(step), ack.reason)
-        return None
+
+def _first_error(step: Step, acks: Sequence[Ack]) -> KernelError | None:
+    refusals = (KernelError(ack.errno, _named(step), ack.reason) for ack in acks if ack.errno)
+    return next(refusals, None)
 
 
 class _Run:

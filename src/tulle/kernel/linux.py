@@ -100,6 +100,7 @@ class LinuxKernel:
         for monitor in self._monitors:
             monitor.close()
         self._monitors.clear()
+        self._applier.close()
         self._dumps.close()
         self._socket.close()
         self._rules.close()

@@ -163,7 +163,7 @@ class NetlinkSocket:
         self._seq += len(batch)
         last = self._seq
         data = [request.encode(seq) for seq, request in enumerate(batch[:-1], first)]
-        self._send(b"".join((*data, batch[-1].encode(last, ack=True))), batch[0])
+        self.send(b"".join((*data, batch[-1].encode(last, ack=True))), batch[0].subject)
         refused: dict[int, Ack] = {}
         for message in self._answers(batch[-1]):
             if message.kind != NLMSG_ERROR or not first <= message.seq <= last:
@@ -182,7 +182,7 @@ class NetlinkSocket:
         self._seq += len(requests) + 2
         last = self._seq - 1
         numbered = [request.encode(first + n, ack=first + n == last) for n, request in enumerate(requests)]
-        self._send(b"".join((begin.encode(first - 1), *numbered, end.encode(self._seq))), requests[0])
+        self.send(b"".join((begin.encode(first - 1), *numbered, end.encode(self._seq))), requests[0].subject)
         acks = {seq: Ack(0, seq) for seq in range(first, last + 1)}
         for message in self._answers(requests[-1]):
             if message.kind != NLMSG_ERROR or message.pid != self._portid:
@@ -205,7 +205,7 @@ class NetlinkSocket:
     def ask(self, request: Request) -> Message:
         """The one message that answers ``request``.  Raises KernelError."""
         self._seq += 1
-        self._send(request.encode(self._seq), request)
+        self.send(request.encode(self._seq), request.subject)
         for message in self._answers(request):
             if not self._is_answer(message):
                 continue
@@ -252,7 +252,7 @@ class NetlinkSocket:
 
     def _dump_once(self, request: Request) -> list[Message] | None:
         self._seq += 1
-        self._send(request.encode(self._seq), request)
+        self.send(request.encode(self._seq), request.subject)
         found: list[Message] = []
         whole = True
         for message in self._answers(request):
@@ -274,7 +274,7 @@ class NetlinkSocket:
         Raises KernelError; EINTR when the table changed meanwhile and all has to be read again.
         """
         self._seq += 1
-        self._send(request.encode(self._seq), request)
+        self.send(request.encode(self._seq), request.subject)
         pages = self._pages(request)
         try:
             yield from pages
@@ -301,8 +301,15 @@ class NetlinkSocket:
                 raise KernelError(ack.errno or EINTR, request.subject, reason)
             return
 
+    def send(self, data: bytes, subject: object) -> None:
+        """Requests as bytes; the kernel has carried them out when this returns.  Raises KernelError."""
+        try:
+            self._socket.sendto(data, (0, 0))
+        except OSError as error:
+            raise KernelError(error.errno or 0, subject) from error
+
     def receive(self) -> list[Message]:
-        """What the subscribed groups announced and was not read yet; empty when nothing waits.
+        """What was announced, or what answers ``send``, and was not read yet; empty when nothing waits.
 
         Raises Overflow after a loss.
         """
@@ -338,12 +345,6 @@ class NetlinkSocket:
                 self._wait(request.subject)
                 continue
             yield from iter_messages(buffer)
-
-    def _send(self, data: bytes, request: Request) -> None:
-        try:
-            self._socket.sendto(data, (0, 0))
-        except OSError as error:
-            raise KernelError(error.errno or 0, request.subject) from error
 
     def _wait(self, subject: object) -> None:
         """Until something can be read.  Requests are answered before ``sendto`` returns: this is for lost answers."""

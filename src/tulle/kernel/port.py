@@ -13,7 +13,7 @@ from tulle.model.state import KernelState, Scope
 
 
 class Kernel(Protocol):
-    """One network namespace.  Not safe for two concurrent calls of ``apply``."""
+    """One network namespace.  Plans that are applied at the same time mix their steps, each in its own order."""
 
     async def observe(self, scope: Scope) -> KernelState:
         """What the kernel holds now, of the part that ``scope`` names (more may be returned, never less).

@@ -5,6 +5,7 @@ import fcntl
 import gc
 import os
 import secrets
+import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from tulle.errors import ConfigError
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 CAP_NET_ADMIN: Final = 12
 """Source: include/uapi/linux/capability.h."""
+SWITCH_S: Final = 0.001
 NS_GET_USERNS: Final = 0xB701
 """Source: ioctl_ns(2)."""
 
@@ -100,6 +102,11 @@ def keep_collector_short() -> None:
     gc.set_threshold(5_000, 3, 1_000_000)
     if _set_aside not in gc.callbacks:
         gc.callbacks.append(_set_aside)
+
+
+def let_threads_in() -> None:
+    """Let a thread that comes back from the kernel have the interpreter soon, not after 5 ms: others wait for it."""
+    sys.setswitchinterval(SWITCH_S)
 
 
 def _set_aside(phase: str, info: dict[str, int]) -> None:
