@@ -5,6 +5,7 @@ point an address is either free or its owner is in its file.  ``released`` is ou
 that were given back, in that order, so that the one that has been free for longest comes first.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from tulle.wire.cni_error import ADDRESS_OUTSIDE, ADDRESS_TAKEN, ALREADY_ATTACHE
 from tulle.wire.cni_ranges import AddressRange
 
 RELEASED: Final = "released"
+LISTED_S: Final = 1.0
+"""A folder whose time has not changed is listed again after so long: others may change it within one tick."""
 PROMISING: Final = 4
 """So many addresses after the last given are tried before all that is known of the others is counted."""
 RELEASED_LIMIT: Final = 32 << 10
@@ -50,6 +53,9 @@ class Addresses:
     """The inode of every file; 0: ours, made since."""
     _released: dict[str, None] = field(default_factory=dict[str, None])
     _released_size: int = -1
+    _changed_ns: int = 0
+    """The folder's time when it held what is remembered."""
+    _listed_s: float = 0.0
 
     def allocate(
         self,
@@ -63,24 +69,29 @@ class Addresses:
     ) -> Interfaces:
         """One address of each subnet for ``owner``: the wanted one, else the longest free; within ``ranges``, if any.
 
-        ``journal`` hears the choice before anything is claimed.  ``looked``: ``take_lost`` has just read the
-        folder; what came since is met when it is claimed.  Raises CniError: the owner has addresses already, none
-        is left, a wanted one is in use or outside, or so is a range; OSError: the disk fails.
+        ``journal`` hears the choice before anything is claimed.  ``looked``: ``take_lost`` has just been asked; what
+        came since is met when it is claimed, and nothing is refused without a look.  Raises CniError: the owner has
+        addresses already, none is left, a wanted one is in use or outside, or so is a range; OSError: the disk fails.
         """
         pools = choose_pools(subnets, ranges)
         with self.folder.locked() as files:
+            is_as_known = files.changed_ns() == self._changed_ns
+            self._read_released(files)
             if not looked:
                 self._remember(files.names(), files.read)
-            self._read_released(files)
-            if owner in self._held.values():
-                raise CniError(ALREADY_ATTACHED, f"{owner[0]} {owner[1]}", "has its addresses already")
-            while True:
-                chosen = self._choose(files, pools, wanted)
-                journal(chosen)
-                if self._claim_all(files, owner, chosen):
-                    break
+            try:
+                chosen = self._choose(files, owner, pools, wanted)
+            except CniError:
+                self._remember(files.names(), files.read)
+                chosen = self._choose(files, owner, pools, wanted)
+            journal(chosen)
+            while not self._claim_all(files, owner, chosen):
                 self._remember(files.names(), files.read)  # a process that does not know the lock was faster
+                chosen = self._choose(files, owner, pools, wanted)
+                journal(chosen)
             self._last.update({f"last_reserved_ip.{number}": str(each.ip) for number, each in enumerate(chosen)})
+            if is_as_known:
+                self._changed_ns = files.changed_ns()
             return chosen
 
     def release(self, owner: Owner, recorded: Iterable[IPAddress] = ()) -> tuple[IPAddress, ...]:
@@ -103,6 +114,7 @@ class Addresses:
                 del self._held[name], self._seen[name]  # what stays is read again
             with suppress(OSError):  # the order is a wish, the addresses are free
                 self._note_released(files, freed)
+            self._changed_ns = files.changed_ns()
         return _sorted(freed)
 
     def restore(self, owner: Owner, addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
@@ -125,6 +137,7 @@ class Addresses:
                     taken.append(ip)
             self._held.clear()
             self._seen.clear()
+            self._changed_ns = 0
         return tuple(taken)
 
     def note_last(self) -> None:
@@ -140,8 +153,14 @@ class Addresses:
                 self._written.update(news)
 
     def take_lost(self) -> Mapping[Owner, tuple[IPAddress, ...]]:
-        """What somebody else removed since the last question, for who knows whether its owner still lives."""
-        self._look()
+        """What somebody else removed since the last question, for who knows whether its owner still lives.
+
+        As the folder's time tells, or a look, but for what was removed in the very tick of a change of ours.
+        """
+        changed_ns, now = self.folder.changed_ns(), time.monotonic()
+        if changed_ns != self._changed_ns or now - self._listed_s >= LISTED_S:
+            self._look()
+            self._changed_ns, self._listed_s = changed_ns, now
         lost, self._lost = self._lost, {}
         return _by_owner(lost)
 
@@ -160,7 +179,9 @@ class Addresses:
 
     # -- choosing ----------------------------------------------------------------------
 
-    def _choose(self, files: Files, pools: tuple[Pool, ...], wanted: tuple[IPAddress, ...]) -> Interfaces:
+    def _choose(self, files: Files, owner: Owner, pools: tuple[Pool, ...], wanted: tuple[IPAddress, ...]) -> Interfaces:
+        if owner in self._held.values():
+            raise CniError(ALREADY_ATTACHED, f"{owner[0]} {owner[1]}", "has its addresses already")
         for ip in wanted:
             if not any(ip in pool for pool in pools):
                 raise CniError(ADDRESS_OUTSIDE, f"address {ip}", f"is no pod's of {', '.join(map(str, pools))}")

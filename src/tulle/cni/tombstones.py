@@ -41,7 +41,7 @@ class Tombstones:
 
     def any(self) -> bool:
         """Is there one?"""
-        return any(Folder(place).names() for place in self.places)
+        return any(Folder(place).has_any() for place in self.places)
 
     def leave(self, environment: Mapping[str, str], stdin: bytes) -> None:
         """Keep a request.  Raises OSError: no folder takes it."""

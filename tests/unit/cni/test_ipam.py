@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kit.processes import in_a_child
+from tulle.cni import ipam
 from tulle.cni.files import Folder
 from tulle.cni.ipam import NOBODY, Addresses, format_owner, parse_owner
 from tulle.wire.cni_error import ADDRESS_OUTSIDE, ADDRESS_TAKEN, ALREADY_ATTACHED, EXHAUSTED, CniError
@@ -238,6 +239,81 @@ def test_after_a_look_what_came_since_is_met_when_it_is_claimed(tmp_path: Path) 
     given = found.allocate(owner("a"), (WIDE,), looked=True)
     assert [str(each.ip) for each in given] == ["10.244.1.3"]
     assert found.of(("faster", "eth0")) == (ip_address("10.244.1.2"),)
+
+
+# -- a folder is not listed while its time stands still ----------------------------------
+
+
+def ask(found: Addresses, name: object, *wanted: str) -> str:
+    """An address for ``name``, as ADD takes it."""
+    found.take_lost()
+    asked = tuple(map(ip_address, wanted))
+    return str(found.allocate(owner(name), (SMALL,), asked, looked=True)[0].ip)
+
+
+def in_the_same_tick(folder: Path, change: Callable[[], object]) -> None:
+    """Somebody else changes the folder, whose time does not tell."""
+    status = folder.stat()
+    change()
+    os.utime(folder, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_crowd_lists_the_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[int] = []
+    scandir = os.scandir
+
+    def counted(folder: int) -> Iterable[os.DirEntry[str]]:
+        listed.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    found = addresses(tmp_path)
+    ask(found, "first")
+    ask(found, "second")
+    listed.clear()
+    assert [ask(found, number) for number in range(3)] == ["10.244.1.4", "10.244.1.5", "10.244.1.6"]
+    assert listed == []
+
+
+def test_what_others_remove_is_noticed_by_the_folders_time(tmp_path: Path) -> None:
+    found = addresses(tmp_path)
+    ask(found, "a")
+    (tmp_path / "10.244.1.2").unlink()
+    assert found.take_lost() == {owner("a"): (ip_address("10.244.1.2"),)}
+
+
+def test_what_others_remove_within_a_tick_is_noticed_a_moment_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = addresses(tmp_path)
+    ask(found, "a")
+    ask(found, "b")
+    in_the_same_tick(tmp_path, (tmp_path / "10.244.1.2").unlink)
+    assert found.take_lost() == {}
+    assert ask(found, "c") == "10.244.1.4", "it stays the living one's"
+    monkeypatch.setattr(ipam, "LISTED_S", 0.0)
+    assert found.take_lost() == {owner("a"): (ip_address("10.244.1.2"),)}
+
+
+def test_nobody_is_refused_for_what_others_removed_within_a_tick(tmp_path: Path) -> None:
+    found = addresses(tmp_path)
+    for number in range(5):
+        ask(found, number)
+    in_the_same_tick(tmp_path, (tmp_path / "10.244.1.4").unlink)
+    assert ask(found, "full") == "10.244.1.4"
+    in_the_same_tick(tmp_path, (tmp_path / "10.244.1.5").unlink)
+    assert ask(found, "wanted", "10.244.1.5") == "10.244.1.5"
+    in_the_same_tick(tmp_path, (tmp_path / "10.244.1.2").unlink)
+    assert ask(found, 0) == "10.244.1.2", "the owner had it before"
+
+
+def test_what_others_claim_within_a_tick_is_theirs(tmp_path: Path) -> None:
+    found = addresses(tmp_path)
+    ask(found, "a")
+    ask(found, "b")
+    in_the_same_tick(tmp_path, lambda: (tmp_path / "10.244.1.4").write_text("faster\r\neth0"))
+    assert ask(found, "c") == "10.244.1.5"
+    assert found.of(("faster", "eth0")) == (ip_address("10.244.1.4"),)
 
 
 def test_a_file_made_again_is_read_again(tmp_path: Path) -> None:
