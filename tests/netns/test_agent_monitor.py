@@ -10,8 +10,9 @@ import pytest
 
 from tests.kit.enter import enter
 from tests.kit.kernels import DEADLINE_S, NEEDS_ROOT, real_world, vtep
-from tulle.kernel.monitor import OWN_TABLE, Monitor
+from tulle.kernel.monitor import OWN_TABLE, SERVING_S, Monitor
 from tulle.kernel.netns import NETNS_FOLDER
+from tulle.kernel.turn import Precedence
 from tulle.model.change import Change, Create, Delete, Step
 from tulle.model.network import MacAddress
 from tulle.model.objects import FdbEntry, Neighbor, Route, RouteKey
@@ -64,6 +65,34 @@ def test_an_element_is_no_news_and_a_rule_is() -> None:
                 async with asyncio.timeout(DEADLINE_S):
                     while OWN_TABLE not in (await anext(monitor)).keys:
                         pass
+            finally:
+                monitor.close()
+
+        world.runner.run(story())
+
+
+def test_pods_go_before_what_was_changed_but_not_for_long() -> None:
+    with real_world() as world:
+
+        async def story() -> None:
+            precedence = Precedence()
+            loop = asyncio.get_running_loop()
+            monitor = Monitor(NETNS_FOLDER / world.name, precedence=precedence)
+            try:
+                with precedence.serving():
+                    hearing = asyncio.ensure_future(anext(monitor))
+                    _ip(world.name, f"route add {QUIET} dev eth0")
+                    await asyncio.sleep(SERVING_S / 4)
+                    assert not hearing.done()
+                async with asyncio.timeout(DEADLINE_S):
+                    assert RouteKey(QUIET, 254, 0) in (await hearing).keys
+                with precedence.serving():
+                    _ip(world.name, f"route del {QUIET} dev eth0")
+                    began = loop.time()
+                    async with asyncio.timeout(DEADLINE_S):
+                        while RouteKey(QUIET, 254, 0) not in (await anext(monitor)).keys:
+                            pass
+                    assert loop.time() - began >= SERVING_S / 2
             finally:
                 monitor.close()
 

@@ -88,7 +88,7 @@ class LinuxKernel:
         return await self._rules.facts()
 
     def changes(self) -> AsyncIterator[Scope]:
-        monitor = Monitor(self._netns, own=self._socket.portid)
+        monitor = Monitor(self._netns, own=self._socket.portid, precedence=self._precedence)
         self._monitors.append(monitor)
         return monitor
 

@@ -15,6 +15,7 @@ from tulle.errors import DecodeError, KernelError
 from tulle.kernel import decode
 from tulle.kernel.echoes import Echoes
 from tulle.kernel.netlink_socket import NETLINK_NETFILTER, RECEIVE_BUFFER, NetlinkSocket, Overflow
+from tulle.kernel.turn import Precedence
 from tulle.model.change import Step
 from tulle.model.objects import AddressKey, FdbEntry, LinkKey, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import Scope
@@ -72,6 +73,8 @@ OWN_TABLE: Final = NftTableKey("inet", "tulle")
 FORWARDING: Final = {4: SysctlKey("net/ipv4/ip_forward"), 6: SysctlKey("net/ipv6/conf/all/forwarding")}
 """The one sysctl of each IP version whose change is announced."""
 GATHER_S: Final = 0.004
+SERVING_S: Final = 0.1
+"""So long pods go before the repair of what somebody changed."""
 PAGE: Final = 256
 """So many announcements are decoded before others run: about 3 ms."""
 _ENTRIES: Final = frozenset({RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH})
@@ -84,11 +87,17 @@ class Monitor(AsyncIterator[Scope]):
     their ten thousand echoes say nothing that the answers have not said.  ``wrote`` tells of the last.
     """
 
-    def __init__(self, netns: Path | int | None, own: int = 0, receive_buffer: int = RECEIVE_BUFFER) -> None:
+    def __init__(
+        self,
+        netns: Path | int | None,
+        own: int = 0,
+        receive_buffer: int = RECEIVE_BUFFER,
+        precedence: Precedence | None = None,
+    ) -> None:
         self._events = NetlinkSocket.open(netns, groups=GROUPS, receive_buffer=receive_buffer)
         self._rules = NetlinkSocket.open(netns, protocol=NETLINK_NETFILTER, groups=(NFNLGRP_NFTABLES,))
         self._questions = NetlinkSocket.open(netns)
-        self._own = own
+        self._own, self._precedence = own, precedence or Precedence()
         self._echoes = Echoes()
         self._names: dict[IfIndex, str] = {}
         self._ready = asyncio.Event()
@@ -124,12 +133,16 @@ class Monitor(AsyncIterator[Scope]):
         raise StopAsyncIteration
 
     async def _gather(self) -> None:
-        """What follows a moment after something else waits for the rest: a pod comes with twenty announcements."""
+        """What follows a moment after something else waits for the rest: a pod comes with twenty announcements.
+
+        So does what comes while pods are served: it is theirs, mostly.
+        """
         pause_s = self._rest_until - self._loop.time()
-        if pause_s > 0:
+        if pause_s > 0 or self._precedence.is_serving:
             self._deafen()
             try:
                 await asyncio.sleep(pause_s)
+                await self._precedence.quiet(SERVING_S)
             finally:
                 self._listen()
         self._rest_until = self._loop.time() + GATHER_S

@@ -33,13 +33,22 @@ class Precedence:
             if not self._served:
                 self._nobody.set()
 
+    @property
+    def is_serving(self) -> bool:
+        """Is somebody served now?"""
+        return self._served > 0
+
     async def give_way(self) -> None:
         """Let who has come be served, and wait for it; never longer than ``PATIENCE_S``."""
         for _ in range(HOPS):
             await asyncio.sleep(0)
+        await self.quiet(PATIENCE_S)
+
+    async def quiet(self, patience_s: float) -> None:
+        """Wait until nobody is served, but not longer than that."""
         if self._served:
             with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(patience_s):
                     await self._nobody.wait()
 
 
