@@ -167,6 +167,5 @@ def own_part_stands(inputs: Inputs, report: PassReport) -> bool:
     """Is nothing of what the node needs whoever its peers are among what the last passes could not do?"""
     if not report.passes:
         return False
-    own = {obj.key for obj in node_objects(inputs)}
-    failed = {outcome.step.key for outcome in report.failures}
-    return own.isdisjoint(failed | {conflict.key for conflict in report.conflicts})
+    amiss = {outcome.step.key for outcome in report.failures} | {conflict.key for conflict in report.conflicts}
+    return not amiss or amiss.isdisjoint(obj.key for obj in node_objects(inputs))

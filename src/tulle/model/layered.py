@@ -6,7 +6,7 @@ version before it, under a layer of what differs.  When the layer is no longer t
 the two become one base, which nobody sees from outside.
 """
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from types import MappingProxyType
@@ -44,8 +44,10 @@ class Layered(Mapping[K, V]):
         self._layer: dict[K, V | _Mark] = {}
         self._size = len(base)
 
-    def updated(self, gone: Iterable[K], made: Mapping[K, V]) -> "Layered[K, V]":
+    def updated(self, gone: Collection[K], made: Mapping[K, V]) -> "Layered[K, V]":
         """This mapping less ``gone``, then with ``made``; a key that is not there is ignored."""
+        if not made and not any(key in self for key in gone):
+            return self
         if len(made) > MANY:
             whole = self.copy()
             for key in gone:
@@ -158,7 +160,7 @@ class LayeredSet(AbstractSet[K]):
         return f"LayeredSet({list(self._members)!r})"
 
 
-def updated(mapping: Mapping[K, V], gone: Iterable[K], made: Mapping[K, V]) -> Mapping[K, V]:
+def updated(mapping: Mapping[K, V], gone: Collection[K], made: Mapping[K, V]) -> Mapping[K, V]:
     """The next version of ``mapping``, which stays as it is: less ``gone``, then with ``made``.
 
     Cost: linear in what changes where ``mapping`` came from here.

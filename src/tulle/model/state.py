@@ -4,7 +4,7 @@ Desired state, observed state, lab topology and pod attachment are all this one 
 why one ``diff`` and one ``apply`` serve them all.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -75,11 +75,11 @@ class KernelState:
         """Both together; ``other`` wins where the keys are equal."""
         return self.changed((), other)
 
-    def without(self, keys: Iterable[ObjectKey]) -> "KernelState":
+    def without(self, keys: Collection[ObjectKey]) -> "KernelState":
         """This state less ``keys``; a key that is not there is ignored."""
         return self.changed(keys, ())
 
-    def changed(self, gone: Iterable[ObjectKey], made: Iterable[KernelObject]) -> "KernelState":
+    def changed(self, gone: Collection[ObjectKey], made: Iterable[KernelObject]) -> "KernelState":
         """This state less ``gone``, then with ``made``.  Cost: linear in what changes."""
         return KernelState(updated(self.objects, gone, {obj.key: obj for obj in made}))
 

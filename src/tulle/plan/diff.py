@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 from tulle.model.change import Change, Conflict, Create, Delete, Plan, Step
@@ -72,16 +73,24 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
         if judge(obj) is Standing.OURS and object_device(obj) not in strange and not disturbed.takes(obj):
             steps.append(Delete(obj))
     strangers = _strangers(unwanted, _own_links(desired, observed, judge), judge)
-    if scope is not None and not scope.everything:  # a set of few keys, without an order
-        steps.sort(key=lambda step: repr(step.key))
+    few = scope is not None and not scope.everything  # a set of keys, without an order
+    if few:
         conflicts = tuple(sorted(conflicts, key=lambda conflict: repr(conflict.key)))
         strangers = tuple(sorted(strangers, key=lambda stranger: repr(stranger.key)))
-    return Plan(in_order(steps, desired), conflicts, strangers)
+    return Plan(in_order(steps, desired, by_name=few), conflicts, strangers)
 
 
-def in_order(steps: Iterable[Step], desired: KernelState) -> tuple[Step, ...]:
-    """The steps as they have to be carried out on the way to ``desired``: make before break."""
-    return tuple(sorted(steps, key=lambda step: rank(step, desired)))
+def in_order(steps: Iterable[Step], desired: KernelState, *, by_name: bool = False) -> tuple[Step, ...]:
+    """The steps as they have to be carried out on the way to ``desired``: make before break.
+
+    ``by_name``: of those of one rank, the lower name first.  A peer's three have three ranks, and need no name.
+    """
+    ranked = [(rank(step, desired), step) for step in steps]
+    if by_name and len({place for place, _ in ranked}) < len(ranked):
+        ranked.sort(key=lambda each: (each[0], repr(each[1].key)))
+    else:
+        ranked.sort(key=itemgetter(0))
+    return tuple(step for _, step in ranked)
 
 
 def _pair(wanted: KernelObject, found: KernelObject | None) -> Pair:

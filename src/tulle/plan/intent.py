@@ -90,7 +90,8 @@ class Intent:
             dirty = dirty if first else dirty | scope
             judged |= intent.admission.judged
             yield intent, dirty
-        intent = replace(intent, book=book, admission=replace(intent.admission, judged=judged))
+        if intent.book is not book or intent.admission.judged != judged:  # more than one page, or none
+            intent = replace(intent, book=book, admission=replace(intent.admission, judged=judged))
         yield intent, Scope.all() if first and intent.may_act else dirty
 
     def without_the_departed(self) -> "Intent":

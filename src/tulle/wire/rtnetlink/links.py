@@ -6,6 +6,7 @@ include/uapi/linux/veth.h.
 
 import struct
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 from typing import Final
 
 from tulle.errors import DecodeError
@@ -125,8 +126,15 @@ class LinkMessage:
 
 def decode_link(message: Message) -> LinkMessage:
     """A device from RTM_NEWLINK or RTM_DELLINK.  Raises DecodeError."""
-    _, _, index, flags, _ = fixed_part(message, IFINFOMSG, "ifinfomsg")
-    found = parse_attributes(message.payload, IFINFOMSG.size)
+    fixed_part(message, IFINFOMSG, "ifinfomsg")
+    return _decoded(message.payload)
+
+
+@lru_cache(maxsize=32)
+def _decoded(payload: bytes) -> LinkMessage:
+    """Kept for some devices: one whose counters were not asked for answers the same before each pass."""
+    _, _, index, flags, _ = IFINFOMSG.unpack_from(payload)
+    found = parse_attributes(payload, IFINFOMSG.size)
     info = parse_attributes(found.get(IFLA_LINKINFO, b""))
     kind = read_text(info.get(IFLA_INFO_KIND))
     netnsid = found.get(IFLA_LINK_NETNSID)
