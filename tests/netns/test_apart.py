@@ -13,7 +13,7 @@ import pytest
 
 from tulle.errors import KernelError
 from tulle.kernel import netns
-from tulle.kernel.apart import Apart
+from tulle.kernel.apart import Apart, Sender
 from tulle.kernel.netlink_socket import NetlinkSocket
 from tulle.wire.rtnetlink.links import LinkSettings, decode_link, del_link, dump_links, new_bridge, new_veth, set_link
 from tulle.wire.rtnetlink.parts import IfIndex
@@ -33,8 +33,15 @@ def namespace() -> Iterator[int]:
 
 
 @pytest.fixture
-def apart(namespace: int) -> Iterator[Apart]:
-    found = Apart(namespace)
+def sender() -> Iterator[Sender]:
+    found = Sender()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def apart(namespace: int, sender: Sender) -> Iterator[Apart]:
+    found = Apart(sender, NetlinkSocket.open(namespace))
     yield found
     found.close()
 
@@ -98,15 +105,34 @@ def test_what_cannot_be_sent_fails_by_name(apart: Apart, monkeypatch: pytest.Mon
     run(story())
 
 
+def test_two_namespaces_share_the_thread(namespace: int, sender: Sender) -> None:
+    name = f"tullet-{secrets.token_hex(4)}"
+    other = netns.create(name)
+    try:
+
+        async def story() -> None:
+            with NetlinkSocket.open(namespace) as here, NetlinkSocket.open(other) as there:
+                crowd = [Apart(sender, sock).execute((PAIR,)) for sock in (here, there)]
+                assert [[ack.errno for ack in acks] for acks in await asyncio.gather(*crowd)] == [[0], [0]]
+                assert sender.unanswered == 0
+
+        run(story())
+        assert devices(namespace) == devices(other) == {"a", "b"}
+    finally:
+        netns.delete(name)
+
+
 def test_nothing_is_left_of_it(namespace: int) -> None:
     before = threading.active_count(), len(os.listdir("/proc/self/fd"))
-    apart = Apart(namespace)
-    apart.close()
+    sender = Sender()
+    sender.close()
 
     async def story() -> None:
+        apart = Apart(sender, NetlinkSocket.open(namespace))
         await apart.execute((PAIR,))
         apart.close()
-        apart.close()
+        sender.close()
+        sender.close()
 
     run(story())
     assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before

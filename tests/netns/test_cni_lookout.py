@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from tulle.cni import lookout
-from tulle.cni.attach import PodNetwork, host_device
+from tulle.cni.attach import PodNetwork
 from tulle.cni.lookout import Look, Lookout
 from tulle.kernel import netns
 from tulle.kernel.linux import LinuxKernel
@@ -156,19 +156,5 @@ def test_a_setting_of_which_nobody_is_told_is_looked_at_a_moment_later(
             assert await node.is_standing()
             monkeypatch.setattr(lookout, "STANDING_S", 0.0)
             assert not await node.is_standing()
-
-    asyncio.run(story())
-
-
-def test_the_pods_own_device_is_always_asked_for(path: Path) -> None:
-    async def story() -> None:
-        async with asked(path) as node:
-            await node.glance()
-            assert await node.is_standing()
-            ip(path, f"link add {host_device(f'c{node.number + 1}', 'eth0')} type bridge")
-            look = await node.glance()
-            assert look.device is not None
-            assert look.device.name == host_device(f"c{node.number}", "eth0")
-            assert (await node.glance()).device is None
 
     asyncio.run(story())

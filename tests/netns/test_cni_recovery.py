@@ -11,6 +11,7 @@ import pytest
 from tests.kit.kernels import NEEDS_ROOT
 from tests.kit.plugin import PluginNode, plugin_node
 from tulle.cni.attach import PodNetwork, host_device
+from tulle.wire.cni_error import ALREADY_ATTACHED
 
 pytestmark = [
     pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT)),
@@ -146,3 +147,29 @@ def test_a_pod_whose_bridge_is_gone_does_not_become_a_routed_one(node: PluginNod
     node.wait_until(lambda: node.records, "the other's record")
     assert [record["container_id"] for record in node.records] == [other]
     assert set(node.addresses.values()) == {pod, other}
+
+
+@pytest.mark.parametrize("is_standing", [False, True], ids=["the first pod", "pods came a moment ago"])
+@pytest.mark.parametrize("place", ["on the node", "in the pod"])
+def test_a_device_that_was_there_stays_and_nothing_else_is_left(
+    node: PluginNode, place: str, is_standing: bool
+) -> None:
+    """Of a pod whose files were all lost it is what still works."""
+    others = [node.new_pod() for _ in range(3 if is_standing else 0)]
+    for other in others:
+        node.add(other)
+    pod = node.new_pod()
+    device = host_device(pod, "eth0") if place == "on the node" else "eth0"
+    before = node.addresses, sorted(map(str, node.records)), rules(node)
+    where = None if place == "on the node" else pod
+    node.ip(f"link add {device} type veth peer name other", where)
+    node.ip(f"link set {device} alias tulle:{pod}", where)
+    done = node.run("ADD", pod)
+    assert done.code == 1, done
+    assert done.answer["code"] == ALREADY_ATTACHED
+    assert device in node.ip("link show type veth", where)
+    assert (node.addresses, sorted(map(str, node.records))) == before[:2]
+    if is_standing:
+        assert rules(node) == before[2]
+    node.ip(f"link del {device}", where)
+    node.add(pod)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tulle.cni.attach import Attachment, PodNetwork, attachment, pod_mac, without_linklocal_learning
 from tulle.cni.collect import reclaim
-from tulle.cni.delete import release, take_away
+from tulle.cni.delete import release, take_away, withdraw
 from tulle.cni.ipam import Interfaces
 from tulle.cni.lookout import Look
 from tulle.cni.other_ipam import Obtained, obtain
@@ -99,8 +99,9 @@ async def _meanwhile(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
 async def _undone_if_it_fails(site: Site, call: Invocation) -> AsyncGenerator[None]:
     try:
         yield
-    except BaseException:
-        await take_away(site, call.conf.name, call.owner)
+    except BaseException as error:
+        was_there = isinstance(error, CniError) and error.code == ALREADY_ATTACHED
+        await (withdraw if was_there else take_away)(site, call.conf.name, call.owner)
         raise
 
 

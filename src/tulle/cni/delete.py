@@ -41,6 +41,14 @@ async def take_away(site: Site, network: str, owner: Owner) -> None:
     await _give_up(site, network, owner, record)
 
 
+async def withdraw(site: Site, network: str, owner: Owner) -> None:
+    """As ``take_away``, but leave a pair alone: it was there before.  Raises KernelError, CniError, OSError."""
+    record = site.records(network).get(owner)
+    if record is not None and record.has_rules:
+        await site.rules.forget(record)
+    await _give_up(site, network, owner, record)
+
+
 def release(site: Site, network: str, owner: Owner) -> None:
     """Give back the addresses of ``owner``, whose devices are gone.  Raises OSError."""
     _forget(site, network, owner, site.records(network).get(owner))

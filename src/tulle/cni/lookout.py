@@ -1,7 +1,7 @@
 """What an attachment finds on the node: its bridge, and its own device when that is there already."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from tulle.cni.attach import PodNetwork, adopted, gateway_of, host_device, host_scope, new_bridge
@@ -67,15 +67,13 @@ class Lookout:
     async def glance(self, call: Invocation, network: PodNetwork) -> Look:
         """As ``look``, but a bridge that was seen a moment ago, and has not changed since, is not asked for again.
 
-        Pods come in crowds, and what they share is the most of it.
+        Pods come in crowds, and share it.  A device that should not be there is then met when it is to be made.
         """
         if call.conf.routed or self.vigil is None:
             return await self.look(call, network)
         is_kept, standing = self.vigil.is_undisturbed(), self._standing
         if is_kept and standing is not None and _holds(standing, call, network):
-            device = host_device(*call.owner)
-            found = await self.kernel.observe(Scope.of([LinkKey(device)]))
-            return replace(standing.look, device=found.link(device))
+            return standing.look
         look = await self.look(call, network)
         if look.bridge is not None and look.device is None and look.bridge.key in look.observed:
             if is_kept and self.vigil.device == look.bridge.name:  # since before the look

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from tulle.cni.server import CniServer
 from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
 from tulle.errors import DecodeError, TulleError
+from tulle.kernel.apart import Apart, Sender
 from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.netlink_socket import NetlinkSocket
 from tulle.kernel.netns import run_in
@@ -42,12 +44,16 @@ TELL_PERIOD_S: Final = 1.0
 
 
 def node_server(
-    root: Path, network: Callable[[], PodNetwork | None], netns: Path | None = None, settle: Settle = settle_now
+    root: Path,
+    network: Callable[[], PodNetwork | None],
+    netns: Path | None = None,
+    settle: Settle = settle_now,
+    sender: Sender | None = None,
 ) -> CniServer:
     """The plugin of the node whose files are below ``root``; ``netns`` None: the namespace of this thread."""
     site = Site(
-        kernel=LinuxKernel.open(netns),
-        open_pod=open_pod,
+        kernel=LinuxKernel.open(netns, sender=sender),
+        open_pod=partial(open_pod, sender),
         vigil=Vigil(netns),
         removal=Removal(lambda: NetlinkSocket.open(netns)),
         networks=root / "var/lib/cni/networks",
@@ -67,8 +73,8 @@ async def serving(
     root: Path, network: Callable[[], PodNetwork | None], netns: Path | None = None
 ) -> AsyncGenerator[CniServer]:
     """The agent's plugin, with its housekeeping, until the block ends; then what was written is on disk."""
-    durability = Durability()
-    server = node_server(root, network, netns, durability.settle)
+    durability, sender = Durability(), Sender()
+    server = node_server(root, network, netns, durability.settle, sender)
     server.site.trouble = lambda: durability.trouble
     _leave_word(root / "var/lib/tulle" / OFFLINE_COMMAND)
     await put_in_order(server)
@@ -89,6 +95,7 @@ async def serving(
         await durability.close()
         server.site.lookout.close()
         server.site.kernel.close()
+        sender.close()
 
 
 def last_known_network(root: Path) -> PodNetwork | None:
@@ -132,12 +139,13 @@ async def put_in_order(server: CniServer) -> None:
     server.asked.set()
 
 
-def open_pod(descriptor: int) -> Kernel:
+def open_pod(sender: Sender | None, descriptor: int) -> Kernel:
     """The kernel of a pod's namespace: one socket, since one call uses it, and no firewall of ours."""
     own = os.dup(descriptor)
     try:
         sock = NetlinkSocket.open(own, receive_buffer=None)
-        return LinuxKernel(own, sock, sock, PacketFilter.none())
+        apart = None if sender is None else Apart(sender, sock)
+        return LinuxKernel(own, sock, sock, PacketFilter.none(), apart=apart)
     except BaseException:
         os.close(own)
         raise

@@ -228,7 +228,7 @@ def _check(outcome: Outcome) -> None:
             pass
         case Outcome(step=Create(obj=Link(kind=VethKind(peer=str(peer)))), error=error) if error is not None:
             if error.errno == EEXIST:
-                raise CniError(ALREADY_ATTACHED, f"interface {peer}", "exists in the pod")
+                raise CniError(ALREADY_ATTACHED, f"interface {peer}", "exists in the pod, or its other end on the node")
             raise error
         case Outcome(step=Create(obj=obj), error=error) if error is not None and error.errno == EEXIST:
             raise CniError(OBJECT_TAKEN, format_object(obj), "held by somebody else")

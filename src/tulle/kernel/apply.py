@@ -73,15 +73,15 @@ class Applier:
         rules: PacketFilter,
         wrote: Callable[[Step], None],
         precedence: Precedence | None = None,
+        apart: Apart | None = None,
     ) -> None:
-        """``wrote`` is told of what has travelled in a batch and is done, before anybody hears of it otherwise."""
-        self._netns, self._socket, self._rules, self._precedence = netns, sock, rules, precedence
-        self._apart = Apart(netns)
-        self.wrote = wrote
+        """``wrote`` is told of what has travelled in a batch and is done, before anybody hears of it otherwise.
 
-    def close(self) -> None:
-        """End what it has beside its sockets, which are the caller's."""
-        self._apart.close()
+        ``apart`` carries what the loop would wait long for.
+        """
+        self._netns, self._socket, self._rules, self._precedence = netns, sock, rules, precedence
+        self._apart = apart
+        self.wrote = wrote
 
     async def apply(self, plan: Plan) -> tuple[Outcome, ...]:
         return await _Run(self, plan.steps).outcomes()
@@ -99,9 +99,14 @@ class Applier:
             case _:
                 raise AssertionError(f"{obj} travels in a batch")
 
-    def execute(self, requests: Sequence[Request]) -> list[Ack]:
-        """One answer for each, also when none came back: what became of them is read next time."""
+    async def execute(self, requests: Sequence[Request], *, is_long: bool = False) -> list[Ack]:
+        """One answer for each, also when none came back: what became of them is read next time.
+
+        ``is_long``: the kernel has work with them.
+        """
         try:
+            if self._apart is not None and (is_long or self._apart.would_wait):
+                return await self._apart.execute(requests)
             return self._socket.execute(requests)
         except Overflow as error:
             return [Ack(ENOBUFS, 0, str(error))] * len(requests)
@@ -134,7 +139,7 @@ class Applier:
                 case Create():
                     return await self._make_link(step, link, devices)
                 case _:
-                    return _first_error(step, self.execute((encode.del_link(link, devices.index),)))
+                    return _first_error(step, await self.execute((encode.del_link(link, devices.index),)))
         except (KernelError, DecodeError, Overflow) as error:
             return error if isinstance(error, KernelError) else KernelError(EIO, _named(step), str(error))
         finally:
@@ -148,8 +153,7 @@ class Applier:
                 peer_netns = open_path(link.kind.peer_netns)
             request, rest = encode.new_link(link, devices.index, peer_netns), encode.finishing(link)
             requests = (request,) if rest is None else (request, rest)
-            is_pair = isinstance(link.kind, VethKind)
-            error = _first_error(step, await self._apart.execute(requests) if is_pair else self.execute(requests))
+            error = _first_error(step, await self.execute(requests, is_long=isinstance(link.kind, VethKind)))
         except ConfigError as refusal:
             return KernelError(EIO, _named(step), str(refusal))
         finally:
@@ -223,7 +227,7 @@ class _Run:
         if not batch.requests:
             return
         started = time.perf_counter()
-        acks = self._applier.execute(batch.requests)
+        acks = await self._applier.execute(batch.requests)
         self._room = room_for(len(batch.requests), time.perf_counter() - started)
         for number, ack in zip(batch.steps, acks, strict=True):
             if not ack.errno:

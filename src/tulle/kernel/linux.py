@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from tulle.kernel import sysctl
+from tulle.kernel.apart import Apart, Sender
 from tulle.kernel.apply import Applier
 from tulle.kernel.monitor import Monitor
 from tulle.kernel.netlink_socket import NetlinkSocket
@@ -42,27 +43,35 @@ class LinuxKernel:
         sock: NetlinkSocket,
         rules: PacketFilter,
         precedence: Precedence | None = None,
+        apart: Apart | None = None,
     ) -> None:
         """``netns`` is a descriptor that the instance owns; None: the namespace of this process.
 
-        With ``precedence`` long work on it waits for whoever is served.
+        With ``precedence`` long work on it waits for whoever is served; with ``apart``, which it owns, the loop
+        does not wait for pairs of devices.
         """
         self._netns, self._dumps, self._socket, self._rules = netns, dumps, sock, rules
-        self._precedence = precedence
+        self._precedence, self._apart = precedence, apart
         self._observer = Observer(dumps, sock, precedence)
-        self._applier = Applier(netns, sock, rules, self._wrote, precedence)
+        self._applier = Applier(netns, sock, rules, self._wrote, precedence, apart)
         self._monitors: list[Monitor] = []
 
     @classmethod
-    def open(cls, netns: Path | int | None = None, precedence: Precedence | None = None) -> "LinuxKernel":
-        """The kernel of ``netns`` (None: this thread's namespace).  Raises KernelError, ConfigError."""
+    def open(
+        cls, netns: Path | int | None = None, precedence: Precedence | None = None, sender: Sender | None = None
+    ) -> "LinuxKernel":
+        """The kernel of ``netns`` (None: this thread's namespace).  Raises KernelError, ConfigError.
+
+        ``sender`` sends what the loop would wait long for.
+        """
         if isinstance(netns, Path):
             descriptor: int | None = open_path(netns)
         else:
             descriptor = None if netns is None else os.dup(netns)
         try:
             dumps, sock = NetlinkSocket.open(descriptor), NetlinkSocket.open(descriptor)
-            return cls(descriptor, dumps, sock, PacketFilter.open(descriptor), precedence)
+            apart = None if sender is None else Apart(sender, NetlinkSocket.open(descriptor))
+            return cls(descriptor, dumps, sock, PacketFilter.open(descriptor), precedence, apart)
         except BaseException:
             if descriptor is not None:
                 os.close(descriptor)
@@ -100,7 +109,8 @@ class LinuxKernel:
         for monitor in self._monitors:
             monitor.close()
         self._monitors.clear()
-        self._applier.close()
+        if self._apart is not None:
+            self._apart.close()
         self._dumps.close()
         self._socket.close()
         self._rules.close()
