@@ -19,6 +19,7 @@ import pytest
 from tests.kit.kernels import NEEDS_HOST_ROOT, NEEDS_ROOT
 from tests.kit.plugin import NETWORK, PluginNode, plugin_node
 from tulle.cni.attach import host_device
+from tulle.cni.spares import SPARE, STOCK
 from tulle.kernel import netns
 
 pytestmark = pytest.mark.skipif(NEEDS_ROOT is not None, reason=str(NEEDS_ROOT))
@@ -375,3 +376,11 @@ def test_after_a_reboot_the_addresses_of_the_dead_are_free_at_once(node: PluginN
     assert node.is_clean()
     assert node.run("DEL", pods[0], path="").code == 0  # the runtime's late one
     assert node.add(node.new_pod())["ips"][0]["address"] == "10.244.1.5/24", "the others rest"
+
+
+def test_files_for_the_next_pods_are_laid_in_when_the_first_has_come(node: PluginNode) -> None:
+    node.start()
+    node.add(node.new_pod())
+    for folder in ("var/lib/cni/networks/net", "var/lib/tulle/attachments/net"):
+        place = node.root / folder / SPARE
+        node.wait_until(lambda place=place: place.is_dir() and len(os.listdir(place)) == STOCK, f"spares in {folder}")

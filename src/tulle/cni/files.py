@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tulle.cni.opening import PLAIN, is_own, open_folder
-from tulle.cni.spares import Known, Spare, Spares
+from tulle.cni.spares import STOCK, Known, Spare, Spares
 
 CONTENT_LIMIT: Final = 64 << 10
 LOCK: Final = "lock"
@@ -83,6 +83,17 @@ class Folder:
             self.before("mkdir")
             self.path.mkdir(parents=True, exist_ok=True, mode=mode)
             return open_folder(self.path)
+
+    def lay_in(self, count: int) -> bool:
+        """Make up to ``count`` spare files for those who come next; False: there are enough, or no place for them.
+
+        Raises OSError, as ``locked``.
+        """
+        missing = STOCK - len(self._spares.names)
+        if missing <= 0 or not self.exists():
+            return False
+        with self.locked() as files:
+            return files.lay_in(min(count, missing))
 
     def remove_unfinished(self) -> None:
         """Remove what somebody who held the lock had begun when he died.  Raises OSError, as ``locked``."""
@@ -196,6 +207,10 @@ class Files:
         os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=self._folder)
         if not hint:
             self.changed[name] = None
+
+    def lay_in(self, count: int) -> bool:
+        """Make spare files; False: there is no place for them."""
+        return self._spares.lay_in(count)
 
     def append(self, name: str, content: bytes) -> None:
         """Add a hint to a file's end; what a crash cuts short is for the reader to pass over."""

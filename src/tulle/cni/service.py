@@ -41,6 +41,7 @@ OFFLINE_COMMAND: Final = "cni-offline"
 """Where the agent leaves word for the shim how its code is started without it: NUL-terminated words."""
 HOUSEKEEPING_PERIOD_S: Final = 10.0
 TELL_PERIOD_S: Final = 1.0
+SPARES_AT_ONCE: Final = 4
 
 
 def node_server(
@@ -81,7 +82,7 @@ async def serving(
     tasks = (
         asyncio.create_task(_keep_house(server), name="collect addresses"),
         asyncio.create_task(_keep_rules(server), name="keep pods' rules"),
-        asyncio.create_task(_tell_low(server), name="tell when addresses are few"),
+        asyncio.create_task(_follow_pods(server), name="tell when addresses are few"),
         asyncio.create_task(Keeper(server.site).run(), name="keep routed pods"),
     )
     try:
@@ -161,13 +162,21 @@ async def _keep_rules(server: CniServer) -> None:
         await server.repair_rules()
 
 
-async def _tell_low(server: CniServer) -> None:
+async def _follow_pods(server: CniServer) -> None:
     """Whenever pods came or went, not more than once a second: they come in crowds."""
     while True:
         await server.asked.wait()
         server.asked.clear()
         server.tell_low()
         await asyncio.sleep(TELL_PERIOD_S)
+        await _lay_in(server.site)
+
+
+async def _lay_in(site: Site) -> None:
+    """Files for the next pods, a few at a time; whoever is served meanwhile makes his own."""
+    with suppress(OSError):
+        while not site.in_service() and site.lay_in(SPARES_AT_ONCE):  # noqa: ASYNC110  others run; nothing is waited for
+            await asyncio.sleep(0)
 
 
 async def _keep_house(server: CniServer) -> None:

@@ -123,6 +123,10 @@ class Site:
             with suppress(OSError):
                 addresses.note_last()
 
+    def lay_in(self, count: int) -> bool:
+        """Make up to ``count`` spare files for the next pods; False: there are enough.  Raises OSError."""
+        return any(each.folder.lay_in(count) for each in (*self._addresses.values(), *self._records.values()))
+
     def free(self, pool: Pool) -> int:
         """How many addresses of ``pool`` are left, whichever network has the others."""
         parts = pool.numbers

@@ -18,6 +18,8 @@ from tulle.cni.opening import PLAIN, is_own, open_folder
 SPARE: Final = ".spare"
 LIMIT: Final = 128
 """A node has 110 pods, by the kubelet's default."""
+STOCK: Final = 48
+"""So many are laid in while nobody is served: a crowd comes at once, when another node is drained."""
 CUT: Final = 1
 """So many bytes stay: nobody's name, while the disk has no block to take back and to give again."""
 
@@ -70,6 +72,22 @@ class Spares:
             with suppress(OSError):  # another process took it, or it is another name of a file that is in place
                 os.unlink(name, dir_fd=folder)
         return None
+
+    def lay_in(self, count: int) -> bool:
+        """Make some, as though they had been put aside; False: there is no place for them.  Raises OSError."""
+        known, folder = self._look(), self._open(make=True)
+        if folder is None:
+            return False
+        for name in map(str, range(known.last + 1, known.last + 1 + count)):
+            self._before("open")
+            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, 0o600, dir_fd=folder)
+            try:
+                known.last += 1
+                os.write(descriptor, b"\n" * CUT)
+            finally:
+                os.close(descriptor)
+            known.names.append(name)
+        return True
 
     def put_back(self, spare: Spare) -> None:
         """It was taken in vain, and is closed."""

@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.kit.processes import in_a_child
 from tulle.cni.files import BESIDE, Folder
-from tulle.cni.spares import CUT, LIMIT, SPARE, choose_spares
+from tulle.cni.spares import CUT, LIMIT, SPARE, STOCK, choose_spares
 
 LONG, SHORT = b"a longer content", b"short"
 
@@ -99,6 +100,41 @@ def test_there_are_no_more_than_a_node_has_pods(tmp_path: Path) -> None:
     assert contents(tmp_path) == {}
     create(opened(tmp_path), "again", SHORT)
     assert len(spares(tmp_path)) == LIMIT - 1
+
+
+def test_some_are_laid_in_before_anything_was_removed(tmp_path: Path) -> None:
+    folder = opened(tmp_path)
+    assert folder.lay_in(STOCK - 1)
+    assert folder.lay_in(5)
+    assert not folder.lay_in(5), "there are enough"
+    assert len(spares(tmp_path)) == STOCK
+    assert {path.stat().st_size for path in (tmp_path / SPARE).iterdir()} == {CUT}
+    create(folder, "a", LONG)
+    assert contents(tmp_path) == {"a": LONG}
+    assert len(spares(tmp_path)) == STOCK - 1
+    assert folder.lay_in(5)
+    assert len(spares(tmp_path)) == STOCK
+
+
+def test_none_are_laid_in_where_there_is_no_place_for_them(tmp_path: Path) -> None:
+    assert not opened(tmp_path / "none").lay_in(5)
+    assert not (tmp_path / "none").exists()
+    (tmp_path / SPARE).write_bytes(b"somebody else's")
+    assert not opened(tmp_path).lay_in(5)
+    assert (tmp_path / SPARE).read_bytes() == b"somebody else's"
+
+
+def test_a_disk_that_takes_none_is_told_and_leaves_what_there_is(tmp_path: Path) -> None:
+    def full(step: str) -> None:
+        if step == "open" and len(spares(tmp_path)) == 3:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    folder = opened(tmp_path, full)
+    with pytest.raises(OSError, match="No space"):
+        folder.lay_in(5)
+    assert len(spares(tmp_path)) == 3
+    create(folder, "a", LONG)
+    assert contents(tmp_path) == {"a": LONG}
 
 
 def test_a_hint_leaves_them_to_others(tmp_path: Path) -> None:
