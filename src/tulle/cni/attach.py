@@ -37,6 +37,7 @@ from tulle.wire.cni_result import Attached, ResultAddress, ResultInterface, Resu
 
 EVERYWHERE: Final[Mapping[int, IPNetwork]] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 LOOPBACK: Final = Link(name="lo", kind=OtherKind())
+NEW_LOOPBACK: Final = replace(LOOPBACK, up=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +113,12 @@ def attachment(
             _routed(pair, results) if bridge is None else _bridged(bridge, pair, results if conf.gateway else ())
         ),
         pod=KernelState.of(_pod_objects(pod, results, routes, onlink=bridge is None)),
-        newborn=KernelState.of([replace(link, up=False) for link in (LOOPBACK, pod)]),
+        newborn=KernelState.of([NEW_LOOPBACK, replace(pod, up=False)]),
         attached=Attached(
             interfaces=(
                 *((_interface(bridge),) if bridge is not None else ()),
                 _interface(pair),
-                replace(_interface(pod), sandbox=call.netns),
+                _interface(pod, sandbox=call.netns),
             ),
             addresses=results,
             routes=routes,
@@ -182,6 +183,7 @@ def adopted(bridge: Link) -> Link:
     return Link(name=bridge.name, kind=BridgeKind(), mtu=bridge.mtu, mac=bridge.mac)
 
 
+@lru_cache(maxsize=64)
 def without_linklocal_learning(bridge: Link) -> Link:
     """The bridge of a guarded pod: it would learn another's MAC from a frame of LLDP before any rule sees that."""
     return replace(bridge, kind=BridgeKind(linklocal_learning=False))
@@ -263,5 +265,5 @@ def _accept_ra(device: str) -> str:
     return f"net/ipv6/conf/{device}/accept_ra"
 
 
-def _interface(link: Link) -> ResultInterface:
-    return ResultInterface(name=link.name, mac=link.mac or "", mtu=link.mtu)
+def _interface(link: Link, sandbox: str = "") -> ResultInterface:
+    return ResultInterface(name=link.name, mac=link.mac or "", mtu=link.mtu, sandbox=sandbox)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
 from itertools import islice
 from typing import Final, TypeAlias
 
@@ -193,7 +193,7 @@ class Addresses:
                 raise CniError(ADDRESS_TAKEN, f"address {asked}", "is in use")
             last = self._last_given(files, f"last_reserved_ip.{number}")
             ip = asked if asked is not None else self._longest_free(pool, last, elsewhere)
-            chosen.append(ip_interface((ip, pool.subnet.prefixlen)))
+            chosen.append(_interface(ip, pool.subnet.prefixlen))
         return tuple(chosen)
 
     def _last_given(self, files: Files, name: str) -> IPAddress | None:
@@ -327,6 +327,11 @@ def parse_address(content: bytes | None) -> IPAddress | None:
     except ValueError:
         return None
     return found if str(found) == text else None
+
+
+def _interface(ip: IPAddress, prefixlen: int) -> IPv4Interface | IPv6Interface:
+    """From the number: else the library writes the address down to read it again."""
+    return (IPv4Interface if isinstance(ip, IPv4Address) else IPv6Interface)((int(ip), prefixlen))
 
 
 def _by_owner(owners: Mapping[str, Owner]) -> Mapping[Owner, tuple[IPAddress, ...]]:

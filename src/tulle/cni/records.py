@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import Final
 
 import msgspec
@@ -147,7 +147,8 @@ def decode_record(content: bytes) -> Record | None:
     """A record; None when it was cut short or is something else."""
     try:
         record = msgspec.json.decode(content, type=Record)
-        return record if record.ips or record.ipam is not None else None
+        known = [ip_interface(text) for text in record.addresses]
+        return record if known or record.ipam is not None else None
     except (msgspec.MsgspecError, ValueError):
         return None
 
@@ -163,7 +164,7 @@ def _is_json(content: bytes) -> bool:
 
 @lru_cache(maxsize=1024)
 def _ip_of(text: str) -> IPAddress:
-    return ip_interface(text).ip
+    return ip_address(text.partition("/")[0])
 
 
 @lru_cache(maxsize=1024)

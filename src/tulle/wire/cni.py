@@ -79,8 +79,6 @@ def decode_invocation(environment: Mapping[str, str], stdin: bytes) -> Invocatio
         return _without_attachment(command, NetworkConf(cni_version=requested_version(stdin), name=""))
     decoded, conf = _configuration(command, stdin)
     delegate = None if conf.ipam is None else delegate_of(conf.ipam, environment, stdin)
-    if command == "STATUS":
-        conf = with_ranges(conf, decoded)
     if command not in REQUIRED:
         return replace(_without_attachment(command, conf), delegate=delegate)
     return Invocation(
@@ -88,7 +86,7 @@ def decode_invocation(environment: Mapping[str, str], stdin: bytes) -> Invocatio
         container_id=matching("CNI_CONTAINERID", environment["CNI_CONTAINERID"], NAME),
         netns=_netns(command, environment.get("CNI_NETNS", "")),
         ifname=parse_ifname(environment["CNI_IFNAME"]),
-        conf=_of_add(conf, decoded, environment.get("CNI_ARGS", "")) if command == "ADD" else conf,
+        conf=_with_args(conf, environment.get("CNI_ARGS", "")) if command == "ADD" else conf,
         previous=_previous(command, decoded, stdin),
         delegate=delegate,
         own_netns=environment.get("CNI_NETNS_OVERRIDE", "") in _TRUE,
@@ -121,7 +119,8 @@ def _configuration(command: str, stdin: bytes) -> tuple[Mapping[str, JsonValue],
     since = SINCE.get(command, VERSIONS[0])
     if VERSIONS.index(version) < VERSIONS.index(since):
         raise CniError(INCOMPATIBLE, f"{command} with cniVersion {version}", f"needs {since}")
-    return conf, parse_conf(conf, version)
+    parsed = parse_conf(conf, version)
+    return conf, with_ranges(parsed, conf) if command in {"ADD", "STATUS"} else parsed
 
 
 def _previous(command: str, conf: Mapping[str, JsonValue], stdin: bytes) -> Result | None:
@@ -136,13 +135,10 @@ def _previous(command: str, conf: Mapping[str, JsonValue], stdin: bytes) -> Resu
         raise CniError(BAD_CONFIG, "prevResult", str(error)) from None
 
 
-def _of_add(conf: NetworkConf, decoded: Mapping[str, JsonValue], args: str) -> NetworkConf:
-    """What ADD alone asks for."""
-    return _with_args(with_ranges(conf, decoded), args)
-
-
 def _with_args(conf: NetworkConf, text: str) -> NetworkConf:
     """CNI_ARGS' wishes, where the configuration has none.  Raises CniError: an unknown key that nobody lets pass."""
+    if not text:
+        return conf
     args = _args(text)
     unknown = sorted(args.keys() - KNOWN_ARGS)
     if unknown and args.get("IgnoreUnknown") not in _TRUE:
@@ -158,7 +154,7 @@ def _with_args(conf: NetworkConf, text: str) -> NetworkConf:
 
 def _args(text: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
-    for pair in text.split(";") if text else ():
+    for pair in text.split(";"):
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise CniError(BAD_ENVIRONMENT, f"CNI_ARGS {pair!r}", "must be K=V;K=V")

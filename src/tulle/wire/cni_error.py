@@ -56,6 +56,9 @@ class CniError(TulleError):
         super().__init__(f"{msg}: {self.details}" if self.details else msg)
 
 
+_COMPACT: Final = json.JSONEncoder(separators=(",", ":"))
+
+
 def encode_error(error: CniError, version: str) -> bytes:
     """The error object, for stdout."""
     answer = {"cniVersion": version, "code": error.code, "msg": error.msg}
@@ -69,4 +72,4 @@ def encode_versions(version: str) -> bytes:
 
 def encode_answer(answer: object) -> bytes:
     """One compact line of JSON."""
-    return json.dumps(answer, separators=(",", ":")).encode() + b"\n"
+    return _COMPACT.encode(answer).encode() + b"\n"
