@@ -37,9 +37,11 @@ MADE: Final = (
 def path() -> Iterator[Path]:
     name = f"tullet-{secrets.token_hex(4)}"
     made = netns.create(name)
-    ip(made, *MADE)
-    yield made
-    netns.delete(name)
+    try:
+        ip(made, *MADE)
+        yield made
+    finally:
+        netns.delete(name)
 
 
 def ip(path: Path, *commands: str) -> None:
