@@ -138,11 +138,11 @@ class Monitor(AsyncIterator[Scope]):
         So does what comes while pods are served: it is theirs, mostly.
         """
         pause_s = self._rest_until - self._loop.time()
-        if pause_s > 0 or self._precedence.is_serving:
+        if pause_s > 0 or not self._precedence.is_calm:
             self._deafen()
             try:
                 await asyncio.sleep(pause_s)
-                await self._precedence.quiet(SERVING_S)
+                await self._precedence.calm(SERVING_S)
             finally:
                 self._listen()
         self._rest_until = self._loop.time() + GATHER_S

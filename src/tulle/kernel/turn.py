@@ -12,6 +12,9 @@ HOPS: Final = 5
 PATIENCE_S: Final = 0.02
 """An ADD among others takes less.  Long work that waited so long takes its next piece all the same."""
 
+CALM_S: Final = 0.001
+"""A runtime that adds pods one after another comes again within half of it."""
+
 
 class Precedence:
     """Who goes first on one loop: while somebody is served, long work waits in its rests."""
@@ -20,6 +23,7 @@ class Precedence:
         self._served = 0
         self._nobody = asyncio.Event()
         self._nobody.set()
+        self._ended_s = float("-inf")
 
     @contextmanager
     def serving(self) -> Generator[None]:
@@ -32,17 +36,25 @@ class Precedence:
             self._served -= 1
             if not self._served:
                 self._nobody.set()
+                self._ended_s = time.monotonic()
 
     @property
-    def is_serving(self) -> bool:
-        """Is somebody served now?"""
-        return self._served > 0
+    def is_calm(self) -> bool:
+        """Is nobody served, nor was a moment ago?  The next may be on his way."""
+        return not self._served and time.monotonic() - self._ended_s >= CALM_S
 
     async def give_way(self) -> None:
         """Let who has come be served, and wait for it; never longer than ``PATIENCE_S``."""
         for _ in range(HOPS):
             await asyncio.sleep(0)
         await self.quiet(PATIENCE_S)
+
+    async def calm(self, patience_s: float) -> None:
+        """Wait until ``is_calm``, but not longer than that."""
+        end_s = time.monotonic() + patience_s
+        while not self.is_calm and (left_s := end_s - time.monotonic()) > 0:
+            await self.quiet(left_s)
+            await asyncio.sleep(min(CALM_S, left_s))
 
     async def quiet(self, patience_s: float) -> None:
         """Wait until nobody is served, but not longer than that."""

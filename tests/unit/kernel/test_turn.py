@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
+
 from tests.kit import virtual_time
+from tulle.kernel import turn
 from tulle.kernel.apply import BATCH, LEAST_BATCH, room_for
-from tulle.kernel.turn import PATIENCE_S, Precedence
+from tulle.kernel.turn import CALM_S, PATIENCE_S, Precedence
 
 
 def tell(story: Coroutine[Any, Any, None]) -> None:
@@ -49,6 +52,34 @@ def test_somebody_who_comes_while_long_work_rests_is_waited_for() -> None:
 
         await asyncio.gather(long_work(), pod())
         assert order == ["pod", "long work"]
+
+    tell(story())
+
+
+def test_it_is_calm_a_moment_after_the_last_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn.time, "monotonic", lambda: asyncio.get_running_loop().time())
+
+    async def story() -> None:
+        precedence, loop, order = Precedence(), asyncio.get_running_loop(), list[str]()
+
+        async def pods() -> None:
+            for number in range(3):
+                with precedence.serving():
+                    await asyncio.sleep(CALM_S)
+                    order.append(f"pod {number}")
+                await asyncio.sleep(CALM_S / 2)
+
+        async def repair() -> None:
+            await precedence.calm(1)
+            order.append("repair")
+
+        assert precedence.is_calm
+        await asyncio.gather(pods(), repair())
+        assert order == ["pod 0", "pod 1", "pod 2", "repair"]
+        began = loop.time()
+        with precedence.serving():
+            await precedence.calm(CALM_S * 5)
+            assert CALM_S * 5 <= loop.time() - began <= CALM_S * 7
 
     tell(story())
 
