@@ -228,11 +228,11 @@ def test_a_kernel_without_vxlan_ends_the_start_with_its_name(tmp_path: Path) -> 
     with cluster(tmp_path, nodes=1) as site:
         node = site.node(1)
         code = (
-            "import sys; from tulle.kernel import apply; from tulle.wire.netlink import Ack\n"
-            "execute = apply.Applier.execute\n"
+            "import sys; from tulle.kernel.netlink_socket import NetlinkSocket; from tulle.wire.netlink import Ack\n"
+            "execute = NetlinkSocket.execute\n"
             "refused = [Ack(95, 0, '')]\n"
             "asks = lambda requests: b'vxlan' in requests[0].encode(1)\n"
-            "apply.Applier.execute = lambda self, asked: refused if asks(asked) else execute(self, asked)\n"
+            "NetlinkSocket.execute = lambda self, asked: refused if asks(asked) else execute(self, asked)\n"
             "from tulle.cli.main import main; sys.exit(main())\n"
         )
         command = node.command()
