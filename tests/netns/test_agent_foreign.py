@@ -263,7 +263,7 @@ def test_f34_a_device_of_another_kind_with_our_name_is_refused_by_name_and_left_
         assert not (node.root / "run/flannel/subnet.env").exists(), "no pod may start here yet"
         node.ip("link del flannel.1")
         node.converge(1)
-        assert node.status()["state"] == "ready"
+        until(lambda: node.status()["state"] == "ready", "what it made itself was announced", lambda: node.log)
         assert (node.root / "run/flannel/subnet.env").exists()
 
 

@@ -133,6 +133,7 @@ class ControlServer:
                     if isinstance(request, CniRequest):
                         answer = encode_cni_answer(*await self._answer_cni(loop, connection, request))
                         await loop.sock_sendall(connection, answer)
+                        self._precedence.more_may_come()
             except DecodeError as error:
                 await loop.sock_sendall(connection, _malformed(body, error))
             else:

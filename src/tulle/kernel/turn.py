@@ -23,7 +23,7 @@ class Precedence:
         self._served = 0
         self._nobody = asyncio.Event()
         self._nobody.set()
-        self._ended_s = float("-inf")
+        self._expected_until_s = float("-inf")
 
     @contextmanager
     def serving(self) -> Generator[None]:
@@ -36,12 +36,15 @@ class Precedence:
             self._served -= 1
             if not self._served:
                 self._nobody.set()
-                self._ended_s = time.monotonic()
+
+    def more_may_come(self) -> None:
+        """Who was served comes in rows: the next may be on his way."""
+        self._expected_until_s = time.monotonic() + CALM_S
 
     @property
     def is_calm(self) -> bool:
-        """Is nobody served, nor was a moment ago?  The next may be on his way."""
-        return not self._served and time.monotonic() - self._ended_s >= CALM_S
+        """Is nobody served, and nobody expected?"""
+        return not self._served and time.monotonic() >= self._expected_until_s
 
     async def give_way(self) -> None:
         """Let who has come be served, and wait for it; never longer than ``PATIENCE_S``."""

@@ -67,6 +67,7 @@ def test_it_is_calm_a_moment_after_the_last_pod(monkeypatch: pytest.MonkeyPatch)
                 with precedence.serving():
                     await asyncio.sleep(CALM_S)
                     order.append(f"pod {number}")
+                    precedence.more_may_come()
                 await asyncio.sleep(CALM_S / 2)
 
         async def repair() -> None:
@@ -76,6 +77,9 @@ def test_it_is_calm_a_moment_after_the_last_pod(monkeypatch: pytest.MonkeyPatch)
         assert precedence.is_calm
         await asyncio.gather(pods(), repair())
         assert order == ["pod 0", "pod 1", "pod 2", "repair"]
+        with precedence.serving():
+            pass  # a question, of which there is one
+        assert precedence.is_calm
         began = loop.time()
         with precedence.serving():
             await precedence.calm(CALM_S * 5)
