@@ -8,8 +8,8 @@ from typing import Final
 
 from tests.kit.etcd_memory import MemoryEtcd
 from tests.simulation.flanneld import Flanneld
-from tests.simulation.laws import CLONE, Laws
-from tests.simulation.nodes import PREFIX, TUNNEL, SimNode, underlay_ip
+from tests.simulation.laws import Laws
+from tests.simulation.nodes import CLONE, HOSTILE, JOINED, PREFIX, STRANGER, TUNNEL, SimNode, underlay_ip
 from tests.simulation.story import Fault
 from tests.simulation.truth import SUBNETS
 from tests.simulation.wire import Cut
@@ -80,14 +80,16 @@ class Faults:
     async def freeze(self, fault: Fault) -> None:
         """The store answers nobody, and no time passes for it."""
         world = self._world
-        wires = [node.wire for node in (*world.nodes, *world.flannelds)]
-        for wire in wires:
-            wire.sever(Cut.SILENT)
-        world.frozen_at_s = world.now_s
+        nodes, begin_s = (*world.nodes, *world.flannelds), world.now_s
+        for node in nodes:
+            node.wire.sever(Cut.SILENT)
+        world.frozen_at_s = begin_s
         await asyncio.sleep(fault.lasts_s)
         world.frozen_at_s = None
-        for wire in wires:
-            wire.heal()
+        for node in nodes:
+            node.wire.heal()
+            if isinstance(node, SimNode):
+                node.was_troubled.append((begin_s, world.now_s))
         world.cluster.restart()
         world.upset_s = world.now_s
 
@@ -246,7 +248,7 @@ class Faults:
             return
         self._laws.excuse(node)
         self._upset(node)
-        stranger = 180 + fault.choice % 50
+        stranger = STRANGER + fault.choice % 50
         key = SUBNETS + node.grant.lease.key.encode()
         self._world.cluster.handle(
             PUT, put_request(key, _value(str(underlay_ip(stranger)), f"0e:00:00:00:00:{stranger:02x}"))
@@ -282,7 +284,7 @@ class Faults:
             self._world.nodes.remove(clone)
 
     async def join(self, fault: Fault) -> None:
-        self._world.add_node(20 + fault.target).start()
+        self._world.add_node(JOINED + fault.target).start()
         self._world.upset_s = self._world.now_s
         await asyncio.sleep(0)
 
@@ -362,17 +364,18 @@ def _hostile_lease(world: World, choice: int) -> tuple[bytes, bytes] | None:
     lease = victim.grant.lease if victim.grant is not None else None
     mac = str(lease.vtep_mac) if lease is not None else "0e:00:00:00:00:01"
     own = str(lease.subnet).replace("/24", "/25").replace("/", "-") if lease is not None else "10.244.1.0-25"
+    hostile = str(underlay_ip(HOSTILE))
     unused = [subnet for subnet in world.pool if world.truth.current(subnet) is None]
     if not unused:
         return None
     free = str(unused[choice % len(unused)]).replace("/", "-")
     return (
-        (b"128.0.0.0-1", _value("192.168.64.66", "0e:00:00:00:00:66")),
-        (b"192.168.64.0-24", _value("192.168.64.66", "0e:00:00:00:00:66")),
-        (own.encode(), _value("192.168.64.66", "0e:00:00:00:00:66")),
+        (b"128.0.0.0-1", _value(hostile, "0e:00:00:00:00:66")),
+        (b"192.168.64.0-24", _value(hostile, "0e:00:00:00:00:66")),
+        (own.encode(), _value(hostile, "0e:00:00:00:00:66")),
         (free.encode(), _value("127.0.0.1", "0e:00:00:00:00:66")),
-        (free.encode(), _value("192.168.64.66", mac)),
-        (free.encode(), _value("192.168.64.66", "ff:ff:ff:ff:ff:ff")),
-        (b"10.244.0.0-16", _value("192.168.64.66", "0e:00:00:00:00:66")),
+        (free.encode(), _value(hostile, mac)),
+        (free.encode(), _value(hostile, "ff:ff:ff:ff:ff:ff")),
+        (b"10.244.0.0-16", _value(hostile, "0e:00:00:00:00:66")),
         (free.encode(), _value(str(victim.address), "0e:00:00:00:00:66")),
     )[choice % 8]

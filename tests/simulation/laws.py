@@ -13,7 +13,7 @@ import asyncio
 from itertools import combinations
 from typing import Final
 
-from tests.simulation.nodes import TUNNEL, Peer, SimNode, foreign_objects
+from tests.simulation.nodes import CLONE, TUNNEL, Peer, SimNode, foreign_objects
 from tests.simulation.truth import Claim, Ending
 from tests.simulation.world import World
 from tulle.model.book import HOLD_NS
@@ -283,10 +283,6 @@ class Laws:
             await asyncio.sleep(STALE_S)
             for step in node.kernel.calls[before:]:
                 self._world.breaks("S7", f"{node}: a restart made {type(step).__name__} {step.key}")
-
-
-CLONE: Final = 90
-"""Nodes from this number on stand at another's address, and are refused."""
 
 
 def _accounts_for(obj: KernelObject, peers: set[Peer]) -> Peer | None:

@@ -42,6 +42,17 @@ AUDIT_S: Final = 60.0
 RESTART_S: Final = 2.0
 """How soon a supervisor starts an agent again that ended by itself."""
 
+# A machine's number is in its underlay address, so that no two kinds may share one.  tulle's first nodes are 1 to 5.
+FLANNELD: Final = 10
+JOINED: Final = 20
+"""Nodes from this number on, up to 79, join later."""
+CLONE: Final = 90
+"""Nodes from this number on stand at another's address, and are refused."""
+HOSTILE: Final = 170
+"""Whoever writes what no node may believe."""
+STRANGER: Final = 180
+"""Who writes over another's lease, up to 229."""
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:

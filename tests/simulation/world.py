@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from tests.kit.etcd_memory import MemoryEtcd
 from tests.simulation.flanneld import Flanneld
-from tests.simulation.nodes import PREFIX, SimNode, underlay_ip
+from tests.simulation.nodes import FLANNELD, PREFIX, SimNode, underlay_ip
 from tests.simulation.story import Story
 from tests.simulation.truth import Truth
 from tulle.model.change import Plan
@@ -59,7 +59,7 @@ class World:
         self.backup = self.cluster.copied()
         for number in range(1, self.story.tulle_nodes + 1):
             self.add_node(number)
-        for number in range(50, 50 + self.story.flanneld_nodes):
+        for number in range(FLANNELD, FLANNELD + self.story.flanneld_nodes):
             self.add_flanneld(number)
 
     # -- what there is --------------------------------------------------------------------
