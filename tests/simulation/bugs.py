@@ -249,6 +249,10 @@ def _never_wiped(*_: object, **__: object) -> bool:
     return False
 
 
+def _never_newer(book: LeaseBook, own: Lease | None) -> bool:  # noqa: ARG001
+    return False
+
+
 def _always_wiped() -> Sequence[AbstractContextManager[Any]]:
     """Holds what was deleted, too."""
     real = intent.fold
@@ -498,6 +502,12 @@ BUGS: Final = (
     ),
     Bug(name="one expiry clears the book", patches=_folding(_gone_means_all), kinds=("leave", "cut")),
     Bug(name="a wiped store is believed", patches=_of(lease_book, "_looks_wiped", _never_wiped), kinds=("wipe",)),
+    Bug(
+        name="our subnet in other hands is our lease",
+        patches=_of(lease_book, "_is_a_newer_claim", _never_newer),
+        kinds=("rewind", "gap"),
+        tight=True,
+    ),
     Bug(name="deletions are held", patches=_always_wiped, kinds=("retire",)),
     Bug(name="held for ever", patches=_of(intent, "expire_held", _held_for_ever), kinds=("wipe", "leave")),
     Bug(name="every lease is believed", patches=_of(admission._Judge, "fault", _believes_all), kinds=("hostile",)),

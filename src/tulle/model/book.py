@@ -76,7 +76,8 @@ def _after_snapshot(
     present = leases.keys() | undecodable.keys()
     absent = book.leases.keys() - present
     held = {key: old for key, old in book.held.items() if key not in leases}
-    if _looks_wiped(book, event, absent, own_missing=own_key not in present):
+    own_missing = own_key not in present or _is_a_newer_claim(book, leases.get(own_key))
+    if _looks_wiped(book, event, absent, own_missing):
         held |= {key: HeldLease(book.leases[key], now_ns + HOLD_NS) for key in absent if key != own_key}
     after = LeaseBook(
         synced=True,
@@ -103,6 +104,18 @@ def _looks_wiped(
     another_store = event.cluster_id != book.cluster_id or event.revision < book.revision
     too_many = book.synced and len(absent) > MASS_COUNT and len(absent) > MASS_SHARE * len(book.leases)
     return another_store or own_missing or too_many
+
+
+def _is_a_newer_claim(book: LeaseBook, own: Lease | None) -> bool:
+    """Does what stands at our own key begin after our lease as we knew it?
+
+    Who asks a store that forgot may have been given our subnet by now, or we may have taken it again, before we are
+    told.  Since a recalled book we have taken a lease by ourselves.
+    """
+    if own is None or not book.synced:
+        return False
+    known = book.leases.get(own.key)
+    return known is None or known.created != own.created
 
 
 def _differences(before: LeaseBook, after: LeaseBook) -> frozenset[LeaseKey]:

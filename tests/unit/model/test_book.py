@@ -122,6 +122,28 @@ def test_what_is_absent_from_a_snapshot_is_held_when_the_store_seems_wiped(
     assert changed == keys(*before) - keys(*event.leases)
 
 
+@pytest.mark.parametrize(
+    ("before", "ours"),
+    [
+        pytest.param((OWN, A, B), replace(lease(9), key=OWN.key, created=8), id="another node's now"),
+        pytest.param((OWN, A, B), replace(OWN, created=8), id="ours again"),
+        pytest.param((A, B), replace(OWN, created=8), id="another one that nobody told us of"),
+    ],
+)
+def test_our_own_lease_is_missing_too_when_only_a_newer_claim_stands_at_its_key(
+    before: tuple[Lease, ...], ours: Lease
+) -> None:
+    after, changed = told(book(*before), snapshot(ours, A, revision=9))
+    assert set(after.held) == {B.key}
+    assert changed == keys(ours, B)
+
+
+def test_our_own_lease_is_not_missing_when_it_was_only_renewed_or_overwritten() -> None:
+    for same in (replace(OWN, expires_at_ns=1), replace(OWN, vtep_mac=None, owner=None)):
+        after, _ = told(book(OWN, A, B), snapshot(same, A, revision=9))
+        assert after.held == {}
+
+
 def test_our_own_lease_is_never_held() -> None:
     after, _ = told(book(OWN, A), snapshot(cluster_id="another"))
     assert set(after.held) == {A.key}
