@@ -11,6 +11,7 @@ left over · L4 no busy loop.
 
 import asyncio
 from itertools import combinations
+from math import inf
 from typing import Final
 
 from tests.simulation.nodes import CLONE, TUNNEL, Peer, SimNode, foreign_objects
@@ -41,6 +42,8 @@ class Laws:
         self._calls: dict[int, int] = {}
         self._clean: dict[int, tuple[int, int, int]] = {}
         self._held_subnet: dict[int, Peer] = {}
+        self._remembered_too_long: dict[int, float] = {}
+        """Until when these nodes knew the leases only by a memory that was older than a lease lives."""
 
     # -- before a step ----------------------------------------------------------------------
 
@@ -67,6 +70,7 @@ class Laws:
             claim.ending is Ending.FORGOTTEN
             and self._world.now_s < claim.ended_s + HOLD_S - 1
             and self._may_still_be_in_use(peer)
+            and claim.ended_s > self._remembered_too_long.get(node.number, 0.0)
         ):
             self._world.breaks("S8", f"{node} removes {obj.key} of {peer}, which the store has only forgotten")
 
@@ -84,12 +88,21 @@ class Laws:
 
     def placed(self, node: SimNode) -> None:
         """N1: an agent that starts again while its lease stands gets just that one."""
+        self._note_memory(node)
         before, grant = self._held_subnet.get(node.number), node.grant
         if before is None or grant is None or grant.lease.subnet == before.subnet:
             return
         claim = self._world.truth.last_of(before)
         if claim is not None and (claim.ended_s is None):
             self._world.breaks("N1", f"{node} left {before.subnet} for {grant.lease.subnet}, though it holds it")
+
+    def _note_memory(self, node: SimNode) -> None:
+        """All that an old memory knows may have ended since, and to hold it would break S6: no ground for S8."""
+        self._remembered_too_long.pop(node.number, None)
+        if node.node is not None and (taken_ns := node.node.reconciler.intent.book.recalled_ns) is not None:
+            age_s = (node.node.clock.wall_ns() - taken_ns) / 1e9
+            if age_s >= self._world.story.ttl_s:
+                self._remembered_too_long[node.number] = inf
 
     # -- at every step --------------------------------------------------------------------
 
@@ -104,6 +117,7 @@ class Laws:
         self._expired_come_last()
         for node in self._world.living:
             self._note_lease(node)
+            self._note_sync(node)
             self._loss_is_noticed(node)
             self._reaches_all(node)
             self._kernel_is_clean(node)
@@ -118,6 +132,10 @@ class Laws:
             and lease.vtep_mac is not None
         ):
             self._held_subnet[node.number] = Peer(lease.subnet, lease.public_ip, lease.vtep_mac)
+
+    def _note_sync(self, node: SimNode) -> None:
+        if self._remembered_too_long.get(node.number) == inf and node.node and node.node.reconciler.intent.book.synced:
+            self._remembered_too_long[node.number] = self._world.now_s
 
     def _loss_is_noticed(self, node: SimNode) -> None:
         """N2: a node that is well finds out at once that its lease was taken away."""

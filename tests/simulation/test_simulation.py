@@ -15,6 +15,7 @@ BROKE_ONCE = (
     236,  # S6: of what was deleted while the store froze nobody heard, and then its history was another
     264,  # S8: while a store that forgot gave our subnet away, its other gaps counted as deletions
     298,  # S9: a node joined at a flanneld's address
+    534,  # S8: the agent was down for longer than a lease lives, and the store was wiped
 )
 
 
