@@ -141,6 +141,18 @@ def test_an_agent_that_is_killed_before_it_serves_fails_the_lab_which_goes(lab: 
     assert lab.leftovers() == []
 
 
+def test_what_a_terminal_ends_ends_the_lab_whoever_hears_it_first(lab: LabCommand) -> None:
+    """Until a child is on its own, Ctrl-C reaches it as well; on a busy machine it may be gone before ``up`` hears."""
+    process = _up_with_a_silent_agent(lab)
+    eventually(lambda: _knows(lab, "node1", "10.244.3.0/24"))
+    pid = next(node["agent_pid"] for node in lab.listed()["nodes"] if node["name"] == "node2")
+    os.kill(pid, signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, out) == (130, "")
+    assert "ended at once" not in err
+    assert lab.leftovers() == []
+
+
 def _up_with_a_silent_agent(lab: LabCommand) -> subprocess.Popen[str]:
     """``up`` of three nodes, with pods on all but the second, whose agent does nothing."""
     words = ["node2", "lab", "up", "--name", lab.name, "--nodes", "3", "--pods", "0"]

@@ -8,6 +8,7 @@ lives it here, an etcd becomes another program.
 import gc
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -70,7 +71,8 @@ class Brood:
     def as_they_serve(self, timeout_s: float) -> Generator[str]:
         """The names, each once its process serves.
 
-        Raises ProcessFailed: one ended instead, or some said nothing for ``timeout_s``.
+        Raises ProcessFailed: one ended instead, or some said nothing for ``timeout_s``; KeyboardInterrupt: a terminal
+        ended one, which hears of it before it is on its own, and perhaps before we do.
         """
         waiting = {child.process.pid: name for name, child in self.children.items()}
         poller = select.poll()
@@ -86,6 +88,8 @@ class Brood:
                     raise ProcessFailed(slow.what, f"not ready after {timeout_s:g} s")
                 for fd, _ in events:
                     if fd in ends:
+                        if _was_interrupted(fd):
+                            raise KeyboardInterrupt
                         raise ProcessFailed(ends[fd].what, ends[fd].reason() or "ended at once")
                     name = waiting.pop(_hear(self.ear), None)
                     if name is not None:
@@ -146,6 +150,11 @@ def _pidfd(child: Forked, open_files: ExitStack) -> int:
     fd = os.pidfd_open(child.process.pid)
     open_files.callback(os.close, fd)
     return fd
+
+
+def _was_interrupted(pidfd: int) -> bool:
+    found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return found is not None and (found.si_code, found.si_status) == (os.CLD_KILLED, signal.SIGINT)
 
 
 def _open_gate(key: int, children: int) -> None:
