@@ -5,7 +5,7 @@ Written down before made, undone when it fails: after a crash at any point a DEL
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 
 from tulle.cni.attach import Attachment, PodNetwork, attachment, pod_mac, without_linklocal_learning
@@ -16,8 +16,7 @@ from tulle.cni.lookout import Look
 from tulle.cni.other_ipam import Obtained, obtain
 from tulle.cni.records import Record
 from tulle.cni.site import Site, carry_out, steps_towards
-from tulle.kernel.port import Kernel
-from tulle.model.change import Create, Delete, Plan
+from tulle.model.change import Change, Create, Delete, Plan
 from tulle.model.objects import Address, Link, VethKind
 from tulle.model.state import Scope
 from tulle.plan import guard, pod_masquerade, routed_guard
@@ -33,15 +32,15 @@ async def add(site: Site, call: Invocation) -> bytes:
         raise CniError(TRY_AGAIN, "no lease yet", "the agent waits for its store")
     if network.lapsed:
         raise CniError(TRY_AGAIN, "the lease has run out", "the store is away: pods that run stay connected")
-    with site.pod(call) as pod:
+    with site.netns(call) as netns:
         if call.delegate is None:
-            return await _attach(site, call, network, pod, None)
+            return await _attach(site, call, network, netns, None)
         obtained = await obtain(site, call, call.delegate)
         async with _undone_if_it_fails(site, call):
-            return await _attach(site, call, network, pod, obtained)
+            return await _attach(site, call, network, netns, obtained)
 
 
-async def _attach(site: Site, call: Invocation, network: PodNetwork, pod: Kernel, obtained: Obtained | None) -> bytes:
+async def _attach(site: Site, call: Invocation, network: PodNetwork, netns: int, obtained: Obtained | None) -> bytes:
     """``obtained``: the addresses of another plugin; None: our own."""
     async with site.planning:
         await reclaim(site, call.conf.name)
@@ -58,39 +57,48 @@ async def _attach(site: Site, call: Invocation, network: PodNetwork, pod: Kernel
             wanted = attachment(obtained.call, network, obtained.addresses, look.bridge, obtained.gateways)
             look = replace(look, observed=await site.kernel.observe(Scope.of(wanted.host.objects)))
         async with _undone_if_it_fails(site, call):
-            await _rules(site, call, record, look.bridge)
             if call.conf.force_address and look.bridge is not None:
                 await _remove_other_addresses(site, wanted, look, look.bridge)
             plan = steps_towards(wanted.host, look.observed)
-            if not _is_pair_of_a_bridge(plan, look.bridge):
+            waking = _waking(plan, look.bridge)
+            if waking is None:
+                await _rules(site, call, record, look.bridge)
                 await carry_out(site.kernel, plan)
-                plan = Plan()
-    async with _undone_if_it_fails(site, call):
-        async with _meanwhile(carry_out(site.kernel, plan)):
+    made = () if waking is None else (Create(waking.before),)
+    async with _undone_if_it_fails(site, call), _under_way(carry_out(site.kernel, Plan(made))) as making:
+        with closing(site.open_pod(netns)) as pod:
             rest = steps_towards(wanted.pod, wanted.newborn)
             answer = encode_result(call.conf.cni_version, wanted.attached, call.previous)
-        await carry_out(pod, rest)
+            if waking is not None:
+                await _rules(site, call, record, look.bridge)
+                await making
+                await carry_out(site.kernel, Plan((waking,)))
+            await carry_out(pod, rest)
     if look.bridge is None:
         site.pods_changed()
     return answer
 
 
-def _is_pair_of_a_bridge(plan: Plan, bridge: Link | None) -> bool:
-    """Is all that is to be made on the node a pair, at which nobody else looks?  Routed pods have a keeper."""
+def _waking(plan: Plan, bridge: Link | None) -> Change | None:
+    """How a pair that is made asleep gets up, when it is all that the node lacks; None: there is more to be made.
+
+    Asleep it can be made while the pod's rules are, which have to hold before anything comes out of the pod.  A routed
+    pod's pair is never alone, and what else there is, its keeper could make as well.
+    """
     match plan.steps:
-        case (Create(obj=Link(kind=VethKind())),):
-            return bridge is not None
+        case (Create(obj=Link(kind=VethKind()) as pair),) if bridge is not None:
+            return Change(replace(pair, up=False, alias="", hairpin=False), pair)
         case _:
-            return False
+            return None
 
 
 @asynccontextmanager
-async def _meanwhile(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+async def _under_way(work: Coroutine[None, None, None]) -> AsyncGenerator["asyncio.Task[None]"]:
     """``work`` goes on while the body runs, and is done after it.  Raises what it raises."""
     task = asyncio.create_task(work, name="make a pair")
     await asyncio.sleep(0)
     try:
-        yield
+        yield task
     finally:
         await task
 

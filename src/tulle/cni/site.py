@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EEXIST, ENOENT
 from pathlib import Path
@@ -172,8 +172,8 @@ class Site:
     # -- kernel ------------------------------------------------------------------------
 
     @contextmanager
-    def pod(self, call: Invocation) -> Generator[Kernel]:
-        """The kernel of the pod's namespace.  Raises CniError: it is none, or the node's own."""
+    def netns(self, call: Invocation) -> Generator[int]:
+        """A descriptor of the pod's namespace.  Raises CniError: it is none, or the node's own."""
         try:
             descriptor = open_path(call.netns)
         except ConfigError as error:
@@ -181,13 +181,15 @@ class Site:
         try:
             if not call.own_netns and identify(descriptor) == self._own_netns:
                 raise CniError(BAD_NETNS, f"CNI_NETNS {call.netns}", "is the node's own namespace")
-            kernel = self.open_pod(descriptor)
+            yield descriptor
         finally:
             os.close(descriptor)
-        try:
+
+    @contextmanager
+    def pod(self, call: Invocation) -> Generator[Kernel]:
+        """The kernel of the pod's namespace.  Raises CniError: it is none, or the node's own."""
+        with self.netns(call) as descriptor, closing(self.open_pod(descriptor)) as kernel:
             yield kernel
-        finally:
-            kernel.close()
 
 
 @dataclass(slots=True)

@@ -91,10 +91,12 @@ def set_link(before: Link, after: Link, indexes: Indexes) -> tuple[Request, ...]
         master=_master(after, indexes) if after.master != before.master else None,
         alias=after.alias if after.alias != before.alias else None,
     )
-    if wanted != links.LinkSettings():
+    hairpin = after.hairpin if after.hairpin != before.hairpin else None
+    if wanted.master is not None:  # what a port has, a device takes when it is one
         found.append(links.set_link(after.name, wanted, after))
-    if after.hairpin is not None and after.hairpin != before.hairpin:
-        found.append(links.set_link(after.name, links.LinkSettings(), after, hairpin=after.hairpin))
+        wanted = links.LinkSettings()
+    if wanted != links.LinkSettings() or hairpin is not None:
+        found.append(links.set_link(after.name, wanted, after, hairpin=hairpin))
     return tuple(found)
 
 
