@@ -119,7 +119,8 @@ class LeaseKeeper:
 
     def presume(self, offer: Offer, grant: Grant) -> Lease:
         """Go on under the lease of the last run, since the store cannot be asked; ``run`` asks until it answers."""
-        lease = self._lease(offer, Subnets(grant.lease.subnet, grant.lease.subnet6), grant.lease)
+        asked = self._lease(offer, Subnets(grant.lease.subnet, grant.lease.subnet6), grant.lease)
+        lease = replace(asked, created=grant.lease.created)
         self._offer, self._grant, self._presumed = offer, replace(grant, lease=lease), True
         self._settle_macs()
         return lease

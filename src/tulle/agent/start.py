@@ -28,7 +28,7 @@ from tulle.kernel.turn import Precedence
 from tulle.model.lease import Lease
 from tulle.model.network import Host, NetworkConfig, Vxlan
 from tulle.model.objects import Link
-from tulle.model.recollection import Recollection, is_of_another_store, recalled_book
+from tulle.model.recollection import Recollection, has_been_forgotten, recalled_book
 from tulle.model.state import KernelState, Scope
 from tulle.plan.desired import check_public, check_room, tunnels
 from tulle.plan.intent import Intent
@@ -95,7 +95,7 @@ async def take_place(options: AgentOptions, rim: Rim, desk: Desk) -> Node:
     own = await _acquire(keeper, offer, patience)
     log.info("lease %s; underlay %s", own.key, host.underlay)
     host = replace(host, connected=connected_prefixes(observed, frozenset(tunnels(config)), own.subnets))
-    memory = await _needed(past, patience, keeper)
+    memory = await _needed(past, patience, keeper, own)
     intent = _first_intent(config, host, own, options, memory, clock)
     reconciler = Reconciler(
         kernel, clock, random, wish, intent, options.audit_period_s, rim.precedence, options.rules_period_s
@@ -148,12 +148,12 @@ def _memory(options: AgentOptions, rim: Rim, identity: Identity) -> Memory:
     )
 
 
-async def _needed(past: Past | None, patience: "Patience", keeper: LeaseKeeper) -> Recollection | None:
+async def _needed(past: Past | None, patience: "Patience", keeper: LeaseKeeper, own: Lease) -> Recollection | None:
     """What has to be remembered: the peers only where the store cannot tell, has forgotten them, or some are held."""
     if past is None:
         return None
     seen = keeper.seen
-    knows = seen is not None and not is_of_another_store(past.head, *seen)
+    knows = seen is not None and not has_been_forgotten(past.head, *seen, own)
     return past.head if knows and not past.head.holds and patience.away is None else await past.whole()
 
 
@@ -163,7 +163,7 @@ def _first_intent(
     """What the node means to hold before the store's first snapshot; what it remembers is part of it."""
     if memory is None:
         return Intent.initial(config, host, own, options.settings)
-    book = recalled_book(memory, clock.wall_ns(), clock.boottime_ns())
+    book = recalled_book(memory, own.key, clock.wall_ns(), clock.boottime_ns())
     return Intent.initial(config, host, own, options.settings, book, memory.macs)
 
 

@@ -110,12 +110,10 @@ def _is_a_newer_claim(book: LeaseBook, own: Lease | None) -> bool:
     """Does what stands at our own key begin after our lease as we knew it?
 
     Who asks a store that forgot may have been given our subnet by now, or we may have taken it again, before we are
-    told.  Since a recalled book we have taken a lease by ourselves.
+    told.
     """
-    if own is None or not book.synced:
-        return False
-    known = book.leases.get(own.key)
-    return known is None or known.created != own.created
+    known = book.leases.get(own.key) if own is not None else None
+    return own is not None and (known is None or known.created != own.created)
 
 
 def _differences(before: LeaseBook, after: LeaseBook) -> frozenset[LeaseKey]:

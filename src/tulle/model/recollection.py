@@ -56,14 +56,16 @@ class Recollection:
         return all(one is two or _timeless(one) == _timeless(two) for one, two in pairs)
 
 
-def is_of_another_store(memory: Recollection, cluster_id: str, revision: int) -> bool:
-    """Has the store that shows this forgotten what ``memory`` was taken from?"""
-    return cluster_id != memory.cluster_id or revision < memory.revision
+def has_been_forgotten(memory: Recollection, cluster_id: str, revision: int, own: Lease) -> bool:
+    """Has the store that shows this, and where our lease is ``own``, forgotten what ``memory`` was taken from?"""
+    another = cluster_id != memory.cluster_id or revision < memory.revision
+    return another or (own.key, own.created) != (memory.own.key, memory.own.created)
 
 
-def recalled_book(memory: Recollection, wall_ns: int, boot_ns: int) -> LeaseBook:
+def recalled_book(memory: Recollection, own_key: LeaseKey, wall_ns: int, boot_ns: int) -> LeaseBook:
     """The book before the first snapshot, as it was last known; not synced.
 
+    Our own lease is in it if it still has ``own_key``: by its beginning ``fold`` knows whether that was lost since.
     What was held stays held for the rest of its hour.  A memory older than a lease lives says nothing of which
     store it was taken from: whatever is missing there by now may simply have ended.
     """
@@ -77,7 +79,7 @@ def recalled_book(memory: Recollection, wall_ns: int, boot_ns: int) -> LeaseBook
         recalled_ns=memory.taken_ns,
         cluster_id=memory.cluster_id if fresh else "",
         revision=memory.revision if fresh else 0,
-        leases=memory.leases,
+        leases={**memory.leases, own_key: memory.own} if memory.own.key == own_key else memory.leases,
         held=held,
     )
 

@@ -120,6 +120,19 @@ def test_a_restarted_node_takes_its_own_lease_again_and_keeps_its_age() -> None:
     virtual_time.run(story())
 
 
+def test_a_lease_that_is_only_presumed_has_the_age_that_it_had() -> None:
+    """By which the first snapshot shows whether it was lost since."""
+
+    async def story() -> None:
+        world = World.new()
+        taken = await world.keeper.acquire(offer())
+        assert world.keeper.grant is not None
+        presumed = World.new(world.shelf).keeper.presume(offer(), world.keeper.grant)
+        assert (presumed.key, presumed.created) == (taken.key, taken.created)
+
+    virtual_time.run(story())
+
+
 def test_a_node_whose_address_changed_finds_its_lease_by_its_key() -> None:
     async def story() -> None:
         world = World.new()

@@ -6,8 +6,8 @@ import pytest
 
 from tests.kit.cluster import CONFIG, OWN, book, by_key, lease, mac, snapshot
 from tulle.model.book import HOLD_NS, fold
-from tulle.model.lease import HeldLease, LeaseBook, NodeId
-from tulle.model.recollection import NS, Recollection, recalled_book
+from tulle.model.lease import HeldLease, Lease, LeaseBook, NodeId
+from tulle.model.recollection import NS, Recollection, has_been_forgotten, recalled_book
 
 A, B, C = lease(2), lease(3), lease(4)
 WALL_NS, BOOT_NS = 1_700_000_000 * NS, 50 * NS
@@ -25,8 +25,8 @@ MEMORY = Recollection(
 )
 
 
-def at_start(memory: Recollection, later_s: float = 60.0) -> LeaseBook:
-    return recalled_book(memory, memory.taken_ns + int(later_s * NS), BOOT_NS)
+def at_start(memory: Recollection, later_s: float = 60.0, own: Lease = OWN) -> LeaseBook:
+    return recalled_book(memory, own.key, memory.taken_ns + int(later_s * NS), BOOT_NS)
 
 
 def test_a_lease_that_was_only_renewed_is_not_worth_writing() -> None:
@@ -53,7 +53,7 @@ def test_a_recalled_book_is_not_in_sync_and_says_of_when_it_is() -> None:
     recalled = at_start(MEMORY)
     assert not recalled.synced
     assert recalled.recalled_ns == MEMORY.taken_ns
-    assert recalled.leases == by_key((A, B))
+    assert recalled.leases == by_key((OWN, A, B))
 
 
 def test_what_was_held_stays_held_for_the_rest_of_its_hour() -> None:
@@ -96,6 +96,29 @@ def test_f04_a_store_that_forgot_while_the_agent_was_away_holds_what_was_known(c
     shown = replace(snapshot(OWN, revision=9), **changes)
     after, _ = fold(at_start(MEMORY), shown, BOOT_NS, OWN.key)
     assert set(after.held) == {A.key, B.key}
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [
+        pytest.param(replace(OWN, created=8), id="our subnet again"),
+        pytest.param(lease(9, public_ip=OWN.public_ip, vtep_mac=OWN.vtep_mac), id="another subnet"),
+    ],
+)
+def test_a_store_that_forgot_is_known_by_our_own_lease_also_when_we_have_taken_another_by_now(ours: Lease) -> None:
+    assert has_been_forgotten(MEMORY, MEMORY.cluster_id, 9, ours)
+    after, _ = fold(at_start(MEMORY, own=ours), snapshot(ours, revision=9), BOOT_NS, ours.key)
+    assert set(after.held) == {A.key, B.key}
+
+
+@pytest.mark.parametrize(
+    ("cluster_id", "revision", "forgotten"),
+    [("c", 7, False), ("c", 99, False), ("c", 6, True), ("another", 7, True)],
+)
+def test_a_store_has_forgotten_when_it_is_another_or_an_older_one(
+    cluster_id: str, revision: int, forgotten: bool
+) -> None:
+    assert has_been_forgotten(MEMORY, cluster_id, revision, replace(OWN, expires_at_ns=5)) == forgotten
 
 
 def test_a_memory_older_than_a_lease_lives_holds_nothing() -> None:
