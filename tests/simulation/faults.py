@@ -246,10 +246,12 @@ class Faults:
         node = self._node(fault)
         if node is None or node.grant is None:
             return
+        key = SUBNETS + node.grant.lease.key.encode()
+        if key not in self._world.cluster.keys:
+            return  # it has expired, and to take what is free is another story
         self._laws.excuse(node)
         self._upset(node)
         stranger = STRANGER + fault.choice % 50
-        key = SUBNETS + node.grant.lease.key.encode()
         self._world.cluster.handle(
             PUT, put_request(key, _value(str(underlay_ip(stranger)), f"0e:00:00:00:00:{stranger:02x}"))
         )

@@ -16,6 +16,7 @@ BROKE_ONCE = (
     264,  # S8: while a store that forgot gave our subnet away, its other gaps counted as deletions
     298,  # S9: a node joined at a flanneld's address
     534,  # S8: the agent was down for longer than a lease lives, and the store was wiped
+    1299,  # S2: a stranger wrote over a lease that had just expired
 )
 
 
