@@ -154,7 +154,10 @@ class Laws:
                 self._world.breaks("S9", f"{node} does not reach {peer}")
 
     def _expired_come_last(self) -> None:
-        """S2: whose lease expired may still serve pods; another subnet is given out while there is one."""
+        """S2: whose lease expired may still serve pods; another subnet is given out while there is one.
+
+        A flanneld neither looks at the records of what expired nor leaves one.
+        """
         truth = self._world.truth
         if truth.version == self._judged:
             return
@@ -165,7 +168,8 @@ class Laws:
             before, now = claims[-2:]
             expired = before.ending is Ending.EXPIRED and before.peer.public_ip != now.peer.public_ip
             unused = any(subnet not in truth.claims for subnet in self._world.pool)
-            if expired and unused and not now.hostile and not truth.forgotten and not now.peer.mac.startswith("0a:"):
+            with_flanneld = any(claim.peer.mac.startswith("0a:") for claim in (before, now))
+            if expired and unused and not now.hostile and not truth.forgotten and not with_flanneld:
                 self._world.breaks("S2", f"{now.peer} took what had expired, though others were free")
         self._judged_s = self._world.now_s
 

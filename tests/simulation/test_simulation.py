@@ -17,6 +17,7 @@ BROKE_ONCE = (
     298,  # S9: a node joined at a flanneld's address
     534,  # S8: the agent was down for longer than a lease lives, and the store was wiped
     1299,  # S2: a stranger wrote over a lease that had just expired
+    1727,  # S2: nobody can know that a flanneld's lease has expired
 )
 
 
