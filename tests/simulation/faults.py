@@ -249,8 +249,7 @@ class Faults:
         key = SUBNETS + node.grant.lease.key.encode()
         if key not in self._world.cluster.keys:
             return  # it has expired, and to take what is free is another story
-        self._laws.excuse(node)
-        self._upset(node)
+        self._bereave(key)
         stranger = STRANGER + fault.choice % 50
         self._world.cluster.handle(
             PUT, put_request(key, _value(str(underlay_ip(stranger)), f"0e:00:00:00:00:{stranger:02x}"))
@@ -263,12 +262,18 @@ class Faults:
         node = self._node(fault)
         if node is None or node.grant is None:
             return
-        self._laws.excuse(node)
-        self._upset(node)
         self._delete(SUBNETS + node.grant.lease.key.encode())
         await asyncio.sleep(0)
 
+    def _bereave(self, key: bytes) -> None:
+        """Whoever believes in this lease cannot be blamed for it: one that lost it, and one that was given it since."""
+        for node in self._world.nodes:
+            if node.grant is not None and SUBNETS + node.grant.lease.key.encode() == key:
+                self._laws.excuse(node)
+                self._upset(node)
+
     def _delete(self, key: bytes) -> None:
+        self._bereave(key)
         self._world.truth.deleting = True
         self._world.cluster.handle(TXN, txn_request([], [delete(key)]))
         self._world.truth.deleting = False
