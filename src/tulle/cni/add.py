@@ -96,8 +96,8 @@ def _waking(plan: Plan, bridge: Link | None) -> Change | None:
 async def _under_way(work: Coroutine[None, None, None]) -> AsyncGenerator["asyncio.Task[None]"]:
     """``work`` goes on while the body runs, and is done after it.  Raises what it raises."""
     task = asyncio.create_task(work, name="make a pair")
-    await asyncio.sleep(0)
     try:
+        await asyncio.sleep(0)  # now it is under way
         yield task
     finally:
         await task
