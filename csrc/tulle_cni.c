@@ -1,7 +1,8 @@
 /* tulle-cni: carries a call of the container runtime to the agent, and its answer back.
  *
  * It decides nothing but what can be told alone: VERSION, input that is too large, and what to say
- * when there is no agent, or one that is silent.  Called as "loopback" it is that plugin.
+ * when there is no agent, or one that is silent.  Called as "loopback" it is that plugin,
+ * and with --send the agent's helper.
  */
 #include "tulle_cni.h"
 
@@ -129,6 +130,8 @@ int main(int argc, char **argv) {
     umask(077);
     if (argc == 2 && !strcmp(argv[1], "--version"))
         succeed("tulle-cni " TULLE_VERSION "\n", sizeof "tulle-cni " TULLE_VERSION);
+    if (argc == 2 && !strcmp(argv[1], "--send"))
+        send_for_agent();
     const char *command = getenv("CNI_COMMAND");
     if (!command || !*command) {
         static const char about[] = "tulle-cni " TULLE_VERSION ": a CNI plugin, versions 0.1.0 to 1.1.0\n";

@@ -66,4 +66,7 @@ int leave_tombstone(int root, struct bytes body);
 /* loopback.c: the plugin of type "loopback". */
 _Noreturn void loopback(const struct call *call);
 
+/* send.c: no plugin at all, but the agent's helper. */
+_Noreturn void send_for_agent(void);
+
 #endif

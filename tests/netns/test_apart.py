@@ -1,20 +1,23 @@
-"""Requests that a thread sends: answered in order, refused one by one, and never left half done behind who gave up."""
+"""Requests that a process sends: answered in order, refused one by one, and never left half done behind who gave up."""
 
 import asyncio
 import os
 import secrets
-import threading
+import subprocess
 from collections.abc import Coroutine, Iterator
-from errno import EBADF, EEXIST, ENODEV
+from errno import EBADF, EEXIST, EIO, ENODEV, ENOTSOCK
 from pathlib import Path
+from signal import SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Any
 
 import pytest
 
 from tulle.errors import KernelError
 from tulle.kernel import netns
-from tulle.kernel.apart import Apart, Sender
+from tulle.kernel import sender as sender_module
+from tulle.kernel.apart import Apart
 from tulle.kernel.netlink_socket import NetlinkSocket
+from tulle.kernel.sender import CARRIED, ROOM, Sender
 from tulle.wire.rtnetlink.links import LinkSettings, decode_link, del_link, dump_links, new_bridge, new_veth, set_link
 from tulle.wire.rtnetlink.parts import IfIndex
 
@@ -42,6 +45,7 @@ def sender() -> Iterator[Sender]:
 @pytest.fixture
 def apart(namespace: int, sender: Sender) -> Iterator[Apart]:
     found = Apart(sender, NetlinkSocket.open(namespace))
+    assert found.is_ready()
     yield found
     found.close()
 
@@ -49,6 +53,20 @@ def apart(namespace: int, sender: Sender) -> Iterator[Apart]:
 def devices(namespace: Path | int) -> set[str]:
     with NetlinkSocket.open(namespace) as sock:
         return {decode_link(message).name for message in sock.dump(dump_links())} - {"lo"}
+
+
+def process_of(sender: Sender) -> "subprocess.Popen[bytes]":
+    """The process itself, to be treated badly."""
+    assert sender.is_ready()
+    return sender._running.process  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess]
+
+
+async def refusal(sender: Sender, descriptor: int) -> int:
+    """Why a job with this descriptor, which is closed, cannot be done."""
+    heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    sender.send(b"requests", (descriptor,), heard.set_result)
+    os.close(descriptor)
+    return await heard
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -90,27 +108,30 @@ def test_another_loop_is_answered_too(namespace: int, apart: Apart) -> None:
     assert devices(namespace) == {"br1", "br2"}
 
 
-def test_what_cannot_be_sent_fails_by_name(apart: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def story() -> None:
-        await apart.execute((new_bridge("br0", LinkSettings()),))
-        monkeypatch.setattr(NetlinkSocket, "send", refuse)
-        with pytest.raises(KernelError, match="link a"):
-            await apart.execute((PAIR,))
-        monkeypatch.undo()
-        assert [ack.errno for ack in await apart.execute((PAIR,))] == [0]
+def test_what_the_requests_name_goes_with_them(namespace: int, apart: Apart) -> None:
+    name = f"tullet-{secrets.token_hex(4)}"
+    other = netns.open_path(netns.create(name))
+    there = new_veth("a", LinkSettings(), peer="b", peer_settings=LinkSettings(), peer_netns_fd=CARRIED)
+    try:
 
-    def refuse(_: NetlinkSocket, __: bytes, subject: object) -> None:
-        raise KernelError(EBADF, subject)
+        async def story() -> None:
+            assert [ack.errno for ack in await apart.execute((there,), other)] == [0]
+            assert [ack.errno for ack in await apart.execute((there,))] == [EBADF], "it is not kept"
 
-    run(story())
+        run(story())
+        assert (devices(namespace), devices(other)) == ({"a"}, {"b"})
+    finally:
+        os.close(other)
+        netns.delete(name)
 
 
-def test_two_namespaces_share_the_thread(namespace: int, sender: Sender) -> None:
+def test_two_namespaces_share_the_process(namespace: int, sender: Sender) -> None:
     name = f"tullet-{secrets.token_hex(4)}"
     other = netns.create(name)
     try:
 
         async def story() -> None:
+            assert sender.is_ready()
             with NetlinkSocket.open(namespace) as here, NetlinkSocket.open(other) as there:
                 crowd = [Apart(sender, sock).execute((PAIR,)) for sock in (here, there)]
                 assert [[ack.errno for ack in acks] for acks in await asyncio.gather(*crowd)] == [[0], [0]]
@@ -122,17 +143,109 @@ def test_two_namespaces_share_the_thread(namespace: int, sender: Sender) -> None
         netns.delete(name)
 
 
+def test_what_cannot_be_sent_fails_by_name(namespace: int, apart: Apart, sender: Sender) -> None:
+    async def story() -> None:
+        assert await refusal(sender, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)) == ENOTSOCK
+        assert sender.unanswered == 0
+        assert [ack.errno for ack in await apart.execute((PAIR,))] == [0], "the next ones do not care"
+
+    run(story())
+    assert devices(namespace) == {"a", "b"}
+
+
+def test_a_process_that_dies_takes_its_jobs_with_it_and_another_comes(apart: Apart, sender: Sender) -> None:
+    async def story() -> None:
+        assert [ack.errno for ack in await apart.execute((new_bridge("br0", LinkSettings()),))] == [0]
+        first = process_of(sender)
+        first.send_signal(SIGSTOP)
+        making = asyncio.create_task(apart.execute((PAIR,)))
+        await asyncio.sleep(0)
+        first.kill()
+        with pytest.raises(KernelError, match="link a") as failed:
+            await making
+        assert failed.value.errno == EIO
+        assert sender.unanswered == 0
+        assert apart.is_ready()
+        assert process_of(sender).pid != first.pid
+        assert [ack.errno for ack in await apart.execute((new_bridge("br1", LinkSettings()),))] == [0]
+
+    run(story())
+
+
+def test_a_process_that_was_stopped_is_ended(apart: Apart, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender_module, "PATIENCE_S", 0.1)
+
+    async def story() -> None:
+        await apart.execute((new_bridge("br0", LinkSettings()),))
+        first = process_of(sender)
+        first.send_signal(SIGSTOP)
+        with pytest.raises(KernelError) as failed:
+            await apart.execute((PAIR,))
+        assert failed.value.errno == EIO
+        assert apart.is_ready()
+        assert first.returncode == -SIGKILL
+        assert [ack.errno for ack in await apart.execute((PAIR,))] == [0]
+
+    run(story())
+
+
+def test_signals_for_the_agent_do_not_end_it(apart: Apart, sender: Sender) -> None:
+    async def story() -> None:
+        await apart.execute((new_bridge("br0", LinkSettings()),))
+        for number in (SIGINT, SIGTERM, SIGHUP):
+            process_of(sender).send_signal(number)
+        assert [ack.errno for ack in await apart.execute((PAIR,))] == [0]
+
+    run(story())
+
+
+@pytest.mark.parametrize("program", ["/bin/false", "/nowhere", "/etc/passwd"])
+def test_a_program_that_does_nothing_is_not_tried_for_ever(namespace: int, program: str) -> None:
+    sender = Sender(Path(program))
+    apart = Apart(sender, NetlinkSocket.open(namespace))
+
+    async def story() -> None:
+        if apart.is_ready():
+            with pytest.raises(KernelError):
+                await apart.execute((PAIR,))
+        assert not apart.is_ready()
+
+    run(story())
+    apart.close()
+    sender.close()
+
+
+def test_it_takes_so_many_jobs_and_no_more(apart: Apart, sender: Sender) -> None:
+    async def story() -> None:
+        process = process_of(sender)
+        process.send_signal(SIGSTOP)
+        names = [f"more{number}" for number in range(ROOM)]
+        crowd = [asyncio.create_task(apart.execute((new_bridge(name, LinkSettings()),) * 20)) for name in names]
+        assert apart.is_ready()
+        await asyncio.sleep(0)
+        assert not apart.is_ready()
+        process.send_signal(SIGCONT)
+        assert [acks[0].errno for acks in await asyncio.gather(*crowd)] == [0] * ROOM
+        assert apart.is_ready()
+
+    run(story())
+
+
 def test_nothing_is_left_of_it(namespace: int) -> None:
-    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    before = len(os.listdir("/proc/self/fd"))
     sender = Sender()
     sender.close()
+    sender = Sender()
 
     async def story() -> None:
         apart = Apart(sender, NetlinkSocket.open(namespace))
+        assert apart.is_ready()
         await apart.execute((PAIR,))
+        process = process_of(sender)
         apart.close()
         sender.close()
         sender.close()
+        assert process.returncode == 0
 
     run(story())
-    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -4,21 +4,20 @@ import asyncio
 import json
 import os
 import secrets
+import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from tulle.cni.attach import PodNetwork
 from tulle.cni.service import serving
 from tulle.kernel import netns
-from tulle.kernel.netlink_socket import NetlinkSocket
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces")
 
@@ -45,14 +44,12 @@ SLOW_S: Final = 0.01
 
 
 def test_nothing_is_left_at_any_step(names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    send = NetlinkSocket.send
+    send = socket.send_fds
 
-    def slowly(sock: NetlinkSocket, data: bytes, subject: object) -> None:
-        if threading.current_thread().name == "make devices":
-            time.sleep(SLOW_S)
-        send(sock, data, subject)
+    def slowly(*job: Any) -> None:
+        threading.Timer(SLOW_S, send, job).start()
 
-    monkeypatch.setattr(NetlinkSocket, "send", slowly)
+    monkeypatch.setattr(socket, "send_fds", slowly)
     node, pod = names
     folder = tmp_path / "var/lib/cni/networks/net"
 

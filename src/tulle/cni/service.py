@@ -24,12 +24,13 @@ from tulle.cni.server import CniServer
 from tulle.cni.site import Site
 from tulle.cni.tombstones import Tombstones
 from tulle.errors import DecodeError, TulleError
-from tulle.kernel.apart import Apart, Sender
+from tulle.kernel.apart import Apart
 from tulle.kernel.linux import LinuxKernel
 from tulle.kernel.netlink_socket import NetlinkSocket
 from tulle.kernel.netns import run_in
 from tulle.kernel.packet_filter import PacketFilter
 from tulle.kernel.port import Kernel
+from tulle.kernel.sender import Sender
 from tulle.kernel.system import SystemFiles
 from tulle.kernel.vigil import Vigil
 from tulle.wire.subnet_env import parse_subnet_env
@@ -77,6 +78,7 @@ async def serving(
     durability, sender = Durability(), Sender()
     server = node_server(root, network, netns, durability.settle, sender)
     server.site.trouble = lambda: durability.trouble
+    sender.is_ready()  # so that the first pod does not wait for its start
     _leave_word(root / "var/lib/tulle" / OFFLINE_COMMAND)
     await put_in_order(server)
     tasks = (

@@ -1,21 +1,19 @@
-"""Sending requests from a thread: the loop has other work while the kernel makes a pair of devices."""
+"""One socket's requests, sent by a process: the loop has other work while the kernel makes a pair of devices."""
 
 import asyncio
-import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from errno import EIO, ENOBUFS
-from queue import SimpleQueue
-from typing import TypeAlias
 
 from tulle.errors import DecodeError, KernelError
 from tulle.kernel.netlink_socket import NetlinkSocket, Overflow
+from tulle.kernel.sender import Sender
 from tulle.wire.netlink import NLMSG_ERROR, Ack, Message, Request, decode_ack
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     """Requests on their way, numbered ``first`` to ``last``; the last one's answer completes ``answered``."""
 
@@ -23,6 +21,8 @@ class _Job:
     first: int
     answered: "asyncio.Future[list[Ack]]"
     answers: dict[int, Ack] = field(default_factory=dict[int, Ack])
+    number: int = 0
+    """What the sender calls it."""
 
     @property
     def last(self) -> int:
@@ -33,55 +33,19 @@ class _Job:
         return b"".join([request.encode(number, ack=number == self.last) for number, request in numbered])
 
 
-_Work: TypeAlias = Callable[[], object]
-
-
-class Sender:
-    """A thread that sends, from the first request on: while the kernel works, Python runs elsewhere.
-
-    It does nothing else, so that a request costs two turns of the interpreter's lock.  One for all namespaces: the
-    kernel changes devices one at a time anyway.
-    """
-
-    def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._work: SimpleQueue[_Work | None] = SimpleQueue()
-        self.unanswered = 0
-        """So many requests are under way, of whichever socket."""
-
-    def do(self, work: _Work) -> None:
-        """Soon, in the thread, after all that it was given before."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="make devices", daemon=True)
-            self._thread.start()
-        self._work.put(work)
-
-    def finish(self) -> None:
-        """Wait until all that it was given is done."""
-        done = threading.Event()
-        self.do(done.set)
-        done.wait()
-
-    def close(self) -> None:
-        """End the thread, when all that it was given is done."""
-        if self._thread is not None:
-            self._work.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
-
-
 class Apart:
     """Carries out the requests of one socket: ``sender`` sends them, the loop reads the answers."""
 
     def __init__(self, sender: Sender, sock: NetlinkSocket) -> None:
-        """Nothing else is asked by ``sock`` while requests are on their way."""
+        """Nobody else asks anything by ``sock`` while requests are on their way."""
         self._sender, self._socket = sender, sock
         self._waiting: deque[_Job] = deque()
         self._sent = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def is_ready(self) -> bool:
+        """Does the sender take requests now?  Else it is for the loop to send them."""
+        return self._sender.is_ready()
 
     @property
     def would_wait(self) -> bool:
@@ -90,36 +54,37 @@ class Apart:
 
     def close(self) -> None:
         """Close the socket."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
 
-    async def execute(self, requests: Sequence[Request]) -> list[Ack]:
-        """As ``NetlinkSocket.execute``, of few requests.  Raises KernelError.
+    async def execute(self, requests: Sequence[Request], carried: int | None = None) -> list[Ack]:
+        """As ``NetlinkSocket.execute``, of few requests, once it is ready.  Raises KernelError.
 
-        Who is cancelled meanwhile is told when all is done: it may be to be undone.
+        ``carried``: the descriptor that the requests call ``CARRIED``.  Who is cancelled meanwhile is told when all
+        is done: it may be to be undone.
         """
-        loop = asyncio.get_running_loop()
-        job = _Job(requests, self._sent + 1, loop.create_future())
+        job = _Job(requests, self._sent + 1, self._listen().create_future())
         self._sent = job.last
-        if not self._waiting:
-            loop.add_reader(self._socket.fileno(), self._read)
         self._waiting.append(job)
-        self._sender.unanswered += 1
-        data = job.encode()
-        self._sender.do(lambda: self._send(data, job))
+        descriptors = (self._socket.fileno(),) if carried is None else (self._socket.fileno(), carried)
+        job.number = self._sender.send(job.encode(), descriptors, lambda errno: self._fail(job, errno))
         try:
             return await job.answered
         except asyncio.CancelledError:
-            self._sender.finish()
-            self._read()
+            while job in self._waiting:
+                job.answered = self._listen().create_future()
+                with suppress(asyncio.CancelledError, KernelError):
+                    await job.answered
             raise
 
-    def _send(self, data: bytes, job: _Job) -> None:
-        """In the thread."""
-        try:
-            self._socket.send(data, job.requests[0].subject)
-        except KernelError as error:
-            with suppress(RuntimeError):  # the loop has ended, and nobody waits
-                job.answered.get_loop().call_soon_threadsafe(self._end, job, error)
+    def _listen(self) -> asyncio.AbstractEventLoop:
+        """Answers are read by the loop that runs now."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            loop.add_reader(self._socket.fileno(), self._read)
+        return loop
 
     def _read(self) -> None:
         try:
@@ -138,13 +103,14 @@ class Apart:
         if message.seq == job.last:
             self._end(job)
 
+    def _fail(self, job: _Job, errno: int) -> None:
+        self._end(job, KernelError(errno, job.requests[0].subject, "whoever sends requests for the agent failed"))
+
     def _end(self, job: _Job, error: KernelError | None = None) -> None:
         if job not in self._waiting:
             return
         self._waiting.remove(job)
-        self._sender.unanswered -= 1
-        if not self._waiting:
-            job.answered.get_loop().remove_reader(self._socket.fileno())
+        self._sender.answered(job.number)
         if job.answered.done():
             return
         if error is not None:

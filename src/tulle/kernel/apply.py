@@ -18,6 +18,7 @@ from tulle.kernel.devices import Devices
 from tulle.kernel.netlink_socket import NetlinkSocket, Overflow
 from tulle.kernel.netns import open_path
 from tulle.kernel.packet_filter import PacketFilter
+from tulle.kernel.sender import CARRIED
 from tulle.kernel.turn import Precedence, Turn
 from tulle.model.change import Change, Create, Delete, Outcome, Plan, Step, subject_of
 from tulle.model.objects import (
@@ -99,14 +100,15 @@ class Applier:
             case _:
                 raise AssertionError(f"{obj} travels in a batch")
 
-    async def execute(self, requests: Sequence[Request], *, is_long: bool = False) -> list[Ack]:
-        """One answer for each, also when none came back: what became of them is read next time.
+    async def execute(self, requests: Sequence[Request]) -> list[Ack]:
+        """One answer for each, also when none came back: what became of them is read next time."""
+        is_apart = self._apart is not None and self._apart.would_wait and self._apart.is_ready()
+        return await self._execute(requests, self._apart if is_apart else None)
 
-        ``is_long``: the kernel has work with them.
-        """
+    async def _execute(self, requests: Sequence[Request], apart: Apart | None, carried: int | None = None) -> list[Ack]:
         try:
-            if self._apart is not None and (is_long or self._apart.would_wait):
-                return await self._apart.execute(requests)
+            if apart is not None:
+                return await apart.execute(requests, carried)
             return self._socket.execute(requests)
         except Overflow as error:
             return [Ack(ENOBUFS, 0, str(error))] * len(requests)
@@ -147,13 +149,16 @@ class Applier:
 
     async def _make_link(self, step: Step, link: Link, devices: Devices) -> KernelError | None:
         """A pair, which takes the kernel half a millisecond, is made while others run."""
+        is_apart = isinstance(link.kind, VethKind) and self._apart is not None and self._apart.is_ready()
         peer_netns: int | None = None
         try:
             if isinstance(link.kind, VethKind) and link.kind.peer_netns is not None:
                 peer_netns = open_path(link.kind.peer_netns)
-            request, rest = encode.new_link(link, devices.index, peer_netns), encode.finishing(link)
+            named = CARRIED if is_apart and peer_netns is not None else peer_netns
+            request, rest = encode.new_link(link, devices.index, named), encode.finishing(link)
             requests = (request,) if rest is None else (request, rest)
-            error = _first_error(step, await self.execute(requests, is_long=isinstance(link.kind, VethKind)))
+            acks = await self._execute(requests, self._apart if is_apart else None, peer_netns)
+            error = _first_error(step, acks)
         except ConfigError as refusal:
             return KernelError(EIO, _named(step), str(refusal))
         finally:

@@ -12,13 +12,14 @@ from types import MappingProxyType
 from typing import Final
 
 from tulle.kernel import sysctl
-from tulle.kernel.apart import Apart, Sender
+from tulle.kernel.apart import Apart
 from tulle.kernel.apply import Applier
 from tulle.kernel.monitor import Monitor
 from tulle.kernel.netlink_socket import NetlinkSocket
 from tulle.kernel.netns import open_path
 from tulle.kernel.observe import Observer
 from tulle.kernel.packet_filter import PacketFilter
+from tulle.kernel.sender import Sender
 from tulle.kernel.turn import Precedence, Turn
 from tulle.model.change import Outcome, Plan, Step
 from tulle.model.network import DroppingChain, IPNetwork, PacketFilters
