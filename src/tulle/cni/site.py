@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EEXIST, ENOENT
 from pathlib import Path
-from types import MappingProxyType
 
 from tulle.cni.attach import PodNetwork, host_device, judge
 from tulle.cni.delegate import Inside, execute
@@ -201,9 +200,8 @@ class _Queue:
 
 
 def plan_towards(wanted: KernelState, observed: KernelState) -> Plan:
-    """What is still to be done of ``wanted``."""
-    found = {key: obj for key, obj in observed.objects.items() if key in wanted}
-    return diff(wanted, KernelState(MappingProxyType(found)), judge)
+    """What is still to be done of ``wanted``; what else there is stays."""
+    return diff(wanted, observed, judge)
 
 
 def steps_towards(wanted: KernelState, observed: KernelState) -> Plan:

@@ -5,7 +5,7 @@ it is a ``Conflict`` when it holds a key that we want, and a stranger when it si
 of ours.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -41,8 +41,11 @@ _ORDER: Final[Sequence[type[KernelObject]]] = (
     *(Sysctl, Address, Neighbor, FdbEntry, Route),
     *(NftTable, IptablesRules, ChainAccept, NftElement),
 )
+_PLACE: Final[Mapping[type[KernelObject], int]] = {
+    kind: len(_LINK_ORDER) + 1 + 2 * number for number, kind in enumerate(_ORDER)
+}
 
-Pair: TypeAlias = tuple[KernelObject, KernelObject | None, Gap]
+Pair: TypeAlias = tuple[KernelObject, KernelObject, Gap]
 """A wanted object, the observed one of its key, and how far that is from it."""
 
 
@@ -51,28 +54,28 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
 
     ``apply(plan)`` over ``observed`` gives ``desired`` on our part, and the next diff is
     empty.  Nothing is planned on a device that somebody else's holds the name of.  Cost: linear
-    in the scope's size.
+    in the scope's size; what is as wanted is compared, and not looked at again.
     """
     if scope is not None:
         desired, observed = scope.restrict(desired), scope.restrict(observed)
-    pairs = [_pair(wanted, observed.get(key)) for key, wanted in desired.objects.items()]
+    there = observed.objects
+    found = [(wanted, there.get(key)) for key, wanted in desired.objects.items()]
+    missing = [wanted for wanted, holder in found if holder is None]
+    pairs = [(wanted, holder, gap(wanted, holder)) for wanted, holder in found if holder is not None]
+    unwanted = _unwanted(pairs, observed, judge) if len(pairs) < len(there) else []
     conflicts = _conflicts(pairs, judge)
     strange = {conflict.wanted.name for conflict in conflicts if isinstance(conflict.wanted, Link)}
     if conflicts:
         taken = {conflict.key for conflict in conflicts}
+        missing = [obj for obj in missing if object_device(obj) not in strange]
         pairs = [pair for pair in pairs if pair[0].key not in taken and object_device(pair[0]) not in strange]
     disturbed = _disturbed(pairs, observed)
-    steps: list[Step] = [Delete(obj) for _, obj, _ in pairs if isinstance(obj, Link) and obj.name in disturbed.rebuilt]
-    for wanted, found, distance in pairs:
-        if found is None or disturbed.takes(found):
-            steps.append(Create(wanted))
-        else:
-            steps += _steps_towards(wanted, found, distance, judge)
-    unwanted = [obj for key, obj in observed.objects.items() if key not in desired.objects]
-    for obj in unwanted:
-        if judge(obj) is Standing.OURS and object_device(obj) not in strange and not disturbed.takes(obj):
+    steps = [*map(Create, missing), *_towards(pairs, disturbed, judge)]
+    for obj, standing in unwanted:
+        is_doomed = standing is Standing.OURS and object_device(obj) not in strange
+        if is_doomed and not (disturbed and disturbed.takes(obj)):
             steps.append(Delete(obj))
-    strangers = _strangers(unwanted, _own_links(desired, observed, judge), judge)
+    strangers = _strangers(unwanted, desired, observed, judge)
     few = scope is not None and not scope.everything  # a set of keys, without an order
     if few:
         conflicts = tuple(sorted(conflicts, key=lambda conflict: repr(conflict.key)))
@@ -80,33 +83,38 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
     return Plan(in_order(steps, desired, by_name=few), conflicts, strangers)
 
 
-def in_order(steps: Iterable[Step], desired: KernelState, *, by_name: bool = False) -> tuple[Step, ...]:
+def in_order(steps: Sequence[Step], desired: KernelState, *, by_name: bool = False) -> tuple[Step, ...]:
     """The steps as they have to be carried out on the way to ``desired``: make before break.
 
     ``by_name``: of those of one rank, the lower name first.  A peer's three have three ranks, and need no name.
     """
+    if len(steps) < 2:
+        return tuple(steps)
     ranked = [(rank(step, desired), step) for step in steps]
     if by_name and len({place for place, _ in ranked}) < len(ranked):
         ranked.sort(key=lambda each: (each[0], repr(each[1].key)))
     else:
         ranked.sort(key=itemgetter(0))
-    return tuple(step for _, step in ranked)
+    return tuple([step for _, step in ranked])
 
 
-def _pair(wanted: KernelObject, found: KernelObject | None) -> Pair:
-    return wanted, found, Gap.REBUILD if found is None else gap(wanted, found)
+def _towards(pairs: Sequence[Pair], disturbed: "_Disturbed | None", judge: Judge) -> list[Step]:
+    """What makes of those that are there those that are wanted."""
+    steps: list[Step] = [] if disturbed is None else [Delete(link) for link in disturbed.rebuilt.values()]
+    for wanted, found, distance in pairs:
+        if disturbed is not None and disturbed.takes(found):
+            steps.append(Create(wanted))
+        elif distance is Gap.REBUILD:
+            steps += (Delete(found), Create(wanted))
+        elif distance is Gap.SETTABLE or (_bears_no_mark(found) and judge(found) is Standing.OURS):
+            steps.append(Change(found, wanted))
+    return steps
 
 
-def _steps_towards(wanted: KernelObject, found: KernelObject, distance: Gap, judge: Judge) -> tuple[Step, ...]:
-    match distance:
-        case Gap.NONE if _bears_no_mark(found) and judge(found) is Standing.OURS:
-            return (Change(found, wanted),)
-        case Gap.NONE:
-            return ()
-        case Gap.SETTABLE:
-            return (Change(found, wanted),)
-        case Gap.REBUILD:
-            return (Delete(found), Create(wanted))
+def _unwanted(pairs: Sequence[Pair], observed: KernelState, judge: Judge) -> list[tuple[KernelObject, Standing]]:
+    """What is there though nobody wants it, and whose it is."""
+    wanted = {id(holder) for _, holder, _ in pairs}  # to look their keys up again would take as long as the rest
+    return [(obj, judge(obj)) for obj in observed if id(obj) not in wanted]
 
 
 def _bears_no_mark(found: KernelObject) -> bool:
@@ -116,18 +124,15 @@ def _bears_no_mark(found: KernelObject) -> bool:
 
 def _conflicts(pairs: Sequence[Pair], judge: Judge) -> tuple[Conflict, ...]:
     """The wanted keys that a foreign object holds with another value."""
-    return tuple(
-        Conflict(wanted, holder)
-        for wanted, holder, distance in pairs
-        if holder is not None and distance is not Gap.NONE and not _is_own(judge(holder))
-    )
+    differing = [(wanted, holder) for wanted, holder, distance in pairs if distance is not Gap.NONE]
+    return tuple([Conflict(wanted, holder) for wanted, holder in differing if not _is_own(judge(holder))])
 
 
 @dataclass(frozen=True, slots=True)
 class _Disturbed:
     """Devices on which this plan makes things go that it does not name, and that the kernel does not announce."""
 
-    rebuilt: frozenset[str]
+    rebuilt: Mapping[str, Link]
     """Made anew: all on them goes."""
     flushed: frozenset[str]
     """Given another MAC: even permanent neighbours go."""
@@ -138,8 +143,6 @@ class _Disturbed:
 
     def takes(self, obj: KernelObject) -> bool:
         """Is ``obj`` gone once the plan has touched what it lives on?"""
-        if not (self.rebuilt or self.flushed or self.bare or self.replaced):
-            return False
         if isinstance(obj, Link):
             return obj.name in self.rebuilt
         if isinstance(obj, NftElement):
@@ -154,17 +157,18 @@ class _Disturbed:
                 return False
 
 
-def _disturbed(pairs: Sequence[Pair], observed: KernelState) -> _Disturbed:
-    rebuilt: set[str] = set()
+def _disturbed(pairs: Sequence[Pair], observed: KernelState) -> _Disturbed | None:
+    """None: nothing is."""
+    rebuilt: dict[str, Link] = {}
     flushed: set[str] = set()
     replaced: set[ObjectKey] = set()
     tables: set[NftTableKey] = set()
     for obj, there, distance in pairs:
+        if distance is Gap.NONE:
+            continue
         match obj, there, distance:
-            case (_, _, Gap.NONE) | (_, None, _) | ((Route() | Neighbor() | FdbEntry()), _, _):
-                pass  # stays as it is, or nothing lives on it
             case Link(), Link(), Gap.REBUILD:
-                rebuilt.add(obj.name)
+                rebuilt[obj.name] = there
             case Link(), Link(mac=mac), _ if obj.mac not in {None, mac}:
                 flushed.add(obj.name)
             case Address(), Address(), Gap.REBUILD:
@@ -172,9 +176,11 @@ def _disturbed(pairs: Sequence[Pair], observed: KernelState) -> _Disturbed:
             case NftTable(), NftTable(), _:
                 tables.add(obj.key)
             case _:
-                pass
+                pass  # nothing lives on it
+    if not (rebuilt or flushed or replaced or tables):
+        return None
     bare = _without_address(observed, replaced) if replaced else frozenset[str]()
-    return _Disturbed(frozenset(rebuilt), frozenset(flushed), bare, frozenset(tables))
+    return _Disturbed(rebuilt, frozenset(flushed), bare, frozenset(tables))
 
 
 def _without_address(observed: KernelState, replaced: AbstractSet[ObjectKey]) -> frozenset[str]:
@@ -190,11 +196,14 @@ def _own_links(desired: KernelState, observed: KernelState, judge: Judge) -> set
     return {name for name in wanted if (found := observed.link(name)) and _is_own(judge(found))}
 
 
-def _strangers(unwanted: Sequence[KernelObject], own_links: AbstractSet[str], judge: Judge) -> tuple[KernelObject, ...]:
+def _strangers(
+    unwanted: Sequence[tuple[KernelObject, Standing]], desired: KernelState, observed: KernelState, judge: Judge
+) -> tuple[KernelObject, ...]:
     """Foreign objects on a link of ours; and, wherever it is, what looks like flannel's."""
-    foreign = (obj for obj in unwanted if object_device(obj) in own_links and judge(obj) is Standing.FOREIGN)
-    unclaimed = (obj for obj in unwanted if _bears_no_mark(obj) and judge(obj) is Standing.UNCLAIMED)
-    return (*foreign, *unclaimed)
+    foreign = [obj for obj, standing in unwanted if standing is Standing.FOREIGN]
+    unclaimed = [obj for obj, standing in unwanted if standing is Standing.UNCLAIMED and _bears_no_mark(obj)]
+    own_links = _own_links(desired, observed, judge) if foreign else set[str]()
+    return (*[obj for obj in foreign if object_device(obj) in own_links], *unclaimed)
 
 
 def _is_own(standing: Standing) -> bool:
@@ -214,9 +223,9 @@ def rank(step: Step, desired: KernelState) -> tuple[int, int]:
         case Delete(obj=obj) if obj.key in desired:
             return (1, 0)
         case Change(after=Neighbor()):
-            return (2, _place(Route))
+            return (2, _PLACE[Route])
         case Change(after=Link()):
-            return (2, _place(Sysctl) + 1)
+            return (2, _PLACE[Sysctl] + 1)
         case Delete(obj=obj):
             return (3, -_dependency_order(obj))
         case Create(obj=obj) | Change(after=obj):
@@ -227,8 +236,4 @@ def _dependency_order(obj: KernelObject) -> int:
     """What is needed comes first: devices (bridges, then tunnels, then their ports), then what lives on them."""
     if isinstance(obj, Link):
         return _LINK_ORDER.get(type(obj.kind), len(_LINK_ORDER))
-    return _place(type(obj))
-
-
-def _place(kind: type[KernelObject]) -> int:
-    return len(_LINK_ORDER) + 1 + 2 * _ORDER.index(kind)
+    return _PLACE[type(obj)]
