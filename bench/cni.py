@@ -39,6 +39,8 @@ NODE = Path(f"/run/netns/tulle-{LAB}-node1")
 CROWD, AT_ONCE = 40, 20
 NETWORK = "10.0.0.0/8"
 FIRST_PEER, MOST_PODS = 100, 250
+SETTLED_S = 2.0
+"""So long the kernel is at work with what two hundred DELs have removed: that is not a crowd's to wait for."""
 MORE = ("all", "adds", "seconds")
 """What a row may have beside its p50 and p99."""
 CONF = {"cniVersion": "1.1.0", "name": "bench", "type": "tulle", "bridge": "cbr0"}
@@ -189,6 +191,7 @@ def summary(found: Sequence[float]) -> dict[str, float]:
 def compare(plugin: Plugin, names: Sequence[str], times: int) -> Report:
     """ADD and DEL, alone and in a crowd."""
     alone = one_by_one(plugin, "ADD", names[:times]), one_by_one(plugin, "DEL", names[:times])
+    time.sleep(SETTLED_S)
     crowd = at_once(plugin, "ADD", names[:CROWD]), at_once(plugin, "DEL", names[:CROWD])
     return {"ADD": alone[0], "DEL": alone[1], f"{CROWD} ADDs": crowd[0], f"{CROWD} DELs": crowd[1]}
 

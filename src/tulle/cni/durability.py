@@ -17,8 +17,8 @@ from tulle.cni.files import settle_now
 
 log = logging.getLogger(__name__)
 
-GATHER_S: Final = 0.05
-"""Pods come in crowds, and a disk takes one sync for many."""
+GATHER_S: Final = 0.25
+"""Pods come in crowds: a disk takes one sync for many, and the thread does not hold up who is still served."""
 
 
 @dataclass(slots=True)
