@@ -16,7 +16,7 @@ from tulle.cni.lookout import Look
 from tulle.cni.other_ipam import Obtained, obtain
 from tulle.cni.records import Record
 from tulle.cni.site import Site, carry_out, steps_towards
-from tulle.model.change import Change, Create, Delete, Plan
+from tulle.model.change import Create, Delete, Plan
 from tulle.model.objects import Address, Link, VethKind
 from tulle.model.state import Scope
 from tulle.plan import guard, pod_masquerade, routed_guard
@@ -60,36 +60,31 @@ async def _attach(site: Site, call: Invocation, network: PodNetwork, netns: int,
             if call.conf.force_address and look.bridge is not None:
                 await _remove_other_addresses(site, wanted, look, look.bridge)
             plan = steps_towards(wanted.host, look.observed)
-            waking = _waking(plan, look.bridge)
-            if waking is None:
-                await _rules(site, call, record, look.bridge)
+            await _rules(site, call, record, look.bridge)
+            if not _is_one_pair(plan):
                 await carry_out(site.kernel, plan)
-    made = () if waking is None else (Create(waking.before),)
-    async with _undone_if_it_fails(site, call), _under_way(carry_out(site.kernel, Plan(made))) as making:
+                plan = Plan(())
+    async with _undone_if_it_fails(site, call), _under_way(carry_out(site.kernel, plan)) as making:
         with closing(site.open_pod(netns)) as pod:
             rest = steps_towards(wanted.pod, wanted.newborn)
             answer = encode_result(call.conf.cni_version, wanted.attached, call.previous)
-            if waking is not None:
-                await _rules(site, call, record, look.bridge)
-                await making
-                await carry_out(site.kernel, Plan((waking,)))
+            await making
             await carry_out(pod, rest)
     if look.bridge is None:
         site.pods_changed()
     return answer
 
 
-def _waking(plan: Plan, bridge: Link | None) -> Change | None:
-    """How a pair that is made asleep gets up, when it is all that the node lacks; None: there is more to be made.
+def _is_one_pair(plan: Plan) -> bool:
+    """Does the node lack nothing but the pod's own pair?  Then it is made while others look at the bridge.
 
-    Asleep it can be made while the pod's rules are, which have to hold before anything comes out of the pod.  A routed
-    pod's pair is never alone, and what else there is, its keeper could make as well.
+    A routed pod's is never alone, and what else there is, its keeper could make as well.
     """
     match plan.steps:
-        case (Create(obj=Link(kind=VethKind()) as pair),) if bridge is not None:
-            return Change(replace(pair, up=False, alias="", hairpin=False), pair)
+        case (Create(obj=Link(kind=VethKind())),):
+            return True
         case _:
-            return None
+            return False
 
 
 @asynccontextmanager
