@@ -37,7 +37,7 @@ ROOMS = (
 PURE_ROOMS = ("errors", "model", "ownership", "wire", "plan", "render")
 PURE_MODULES = frozenset(
     (
-        "cni.attach",
+        *("cni.attach", "cni.holdings", "cni.host_local", "cni.pools"),
         *("lab.checks", "lab.labfile", "lab.state", "lab.topology", "lab.underlay"),
         *("trace.changes", "trace.correlate", "trace.decided", "trace.diagnose", "trace.journey"),
         *("trace.json", "trace.ordering", "trace.places", "trace.probe_packet", "trace.reasons", "trace.rules_devices"),

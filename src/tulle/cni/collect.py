@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from tulle.cni.attach import host_device
 from tulle.cni.delete import release, take_away
-from tulle.cni.ipam import NOBODY, Owner, is_cut
+from tulle.cni.host_local import NOBODY, Owner, is_cut
 from tulle.cni.records import Record
 from tulle.cni.site import Site
 from tulle.errors import TulleError

@@ -5,7 +5,7 @@ and what a crash leaves is found by the next DEL, or by the agent's own collecti
 """
 
 from tulle.cni.attach import alias_of, host_device, host_mac
-from tulle.cni.ipam import Owner
+from tulle.cni.host_local import Owner
 from tulle.cni.other_ipam import give_back
 from tulle.cni.records import Record
 from tulle.cni.site import Site

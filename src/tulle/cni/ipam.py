@@ -9,30 +9,23 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
-from itertools import islice
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import Final, TypeAlias
 
 from tulle.cni.files import Files, Folder
-from tulle.cni.pools import IP6, Pool, Subnet, choose_pools
+from tulle.cni.holdings import Holdings
+from tulle.cni.host_local import Owner, format_owner, ip_of, is_address, is_damaged, parse_address, parse_owner
+from tulle.cni.pools import Pool, Subnet, choose_pools
 from tulle.model.network import IPAddress
-from tulle.wire.cni_conf import IFNAME, NAME
 from tulle.wire.cni_error import ADDRESS_OUTSIDE, ADDRESS_TAKEN, ALREADY_ATTACHED, EXHAUSTED, CniError
 from tulle.wire.cni_ranges import AddressRange
 
 RELEASED: Final = "released"
 LISTED_S: Final = 1.0
 """A folder whose time has not changed is listed again after so long: others may change it within one tick."""
-PROMISING: Final = 4
-"""So many addresses after the last given are tried before all that is known of the others is counted."""
 RELEASED_LIMIT: Final = 32 << 10
 """A longer list of what was given back is written anew, without what is in use again."""
-NOBODY: Final = ("", "")
-"""The owner in a file that is empty, or nonsense."""
 
-Owner: TypeAlias = tuple[str, str]
-"""Container id and interface name."""
 Interfaces: TypeAlias = tuple[IPv4Interface | IPv6Interface, ...]
 
 
@@ -48,10 +41,9 @@ class Addresses:
     _last: dict[str, str] = field(default_factory=dict[str, str])
     _written: dict[str, str] = field(default_factory=dict[str, str])
     _lost: dict[str, Owner] = field(default_factory=dict[str, Owner])
-    _held: dict[str, Owner] = field(default_factory=dict[str, Owner])
+    _holdings: Holdings = field(default_factory=Holdings)
     _seen: dict[str, int] = field(default_factory=dict[str, int])
     """The inode of every file; 0: ours, made since."""
-    _released: dict[str, None] = field(default_factory=dict[str, None])
     _released_size: int = -1
     _changed_ns: int = 0
     """The folder's time when it held what is remembered."""
@@ -111,7 +103,10 @@ class Addresses:
                 if parse_owner(content) == owner or (name in damaged and is_damaged(content, owner)):
                     files.remove(name)
                     freed.append(name)
-                del self._held[name], self._seen[name]  # what stays is read again
+                    self._holdings.give_back(name)
+                else:
+                    self._holdings.lose([name])
+                del self._seen[name]  # what stays is read again
             with suppress(OSError):  # the order is a wish, the addresses are free
                 self._note_released(files, freed)
             self._changed_ns = files.changed_ns()
@@ -135,7 +130,7 @@ class Addresses:
                     files.replace(str(ip), format_owner(owner))
                 else:
                     taken.append(ip)
-            self._held.clear()
+            self._holdings.lose(self._held)
             self._seen.clear()
             self._changed_ns = 0
         return tuple(taken)
@@ -175,7 +170,11 @@ class Addresses:
     @property
     def given_back(self) -> Collection[str]:
         """What was given back, in this order, some of it in use again; as of the last look."""
-        return self._released.keys()
+        return self._holdings.released
+
+    @property
+    def _held(self) -> Mapping[str, Owner]:
+        return self._holdings.held
 
     # -- choosing ----------------------------------------------------------------------
 
@@ -192,7 +191,9 @@ class Addresses:
             if asked is not None and (str(asked) in self._held or str(asked) in elsewhere):
                 raise CniError(ADDRESS_TAKEN, f"address {asked}", "is in use")
             last = self._last_given(files, f"last_reserved_ip.{number}")
-            ip = asked if asked is not None else self._longest_free(pool, last, elsewhere)
+            ip = asked if asked is not None else self._holdings.longest_free(pool, last, elsewhere)
+            if ip is None:
+                raise CniError(EXHAUSTED, str(pool), f"all its {pool.capacity} addresses are in use")
             chosen.append(_interface(ip, pool.subnet.prefixlen))
         return tuple(chosen)
 
@@ -202,28 +203,6 @@ class Addresses:
             self._last[name] = self._written[name] = "" if found is None else str(found)
         return ip_of(self._last[name]) if self._last[name] else None
 
-    def _longest_free(self, pool: Pool, last: IPAddress | None, elsewhere: frozenset[str]) -> IPAddress:
-        """One that was never given back, in turn after the last given; else the one given back first."""
-        for ip in islice(pool.in_turn(last), PROMISING):
-            if self._is_new(str(ip), elsewhere):
-                return ip
-        taken = self._held.keys() | elsewhere
-        parts = pool.numbers
-        free = (name for name in self._released if name not in taken)
-        rested = [name for name in free for part in parts if number_of(name) in part]
-        used = sum(number_of(name) in part for part in parts for name in taken)
-        if used + len(rested) < pool.capacity:
-            for ip in pool.in_turn(last):
-                if self._is_new(str(ip), elsewhere):
-                    return ip
-        if rested:
-            return ip_of(rested[0])
-        raise CniError(EXHAUSTED, str(pool), f"all its {pool.capacity} addresses are in use")
-
-    def _is_new(self, name: str, elsewhere: frozenset[str]) -> bool:
-        """Does nobody have this address, and has nobody given it back?"""
-        return not (name in self._held or name in self._released or name in elsewhere)
-
     def _claim_all(self, files: Files, owner: Owner, chosen: Interfaces) -> bool:
         made: list[str] = []
         try:
@@ -232,8 +211,9 @@ class Addresses:
                     return False
                 made.append(str(interface.ip))
             claimed, made = made, []
-            self._held.update(dict.fromkeys(claimed, owner))
-            self._seen.update(dict.fromkeys(claimed, 0))
+            for name in claimed:
+                self._holdings.hold(name, owner)
+                self._seen[name] = 0
             return True
         finally:
             for name in made:
@@ -254,79 +234,28 @@ class Addresses:
             return
         content = files.read(RELEASED) or b""
         lines = content.decode(errors="replace").splitlines()
-        known = [name for name in lines if parse_address(name.encode()) is not None]
-        self._released = dict.fromkeys(reversed(dict.fromkeys(reversed(known))))
+        self._holdings.set_released(filter(is_address, lines))
         self._released_size = len(content)
 
     def _remember(self, names: Mapping[str, int], read: Callable[[str], bytes | None]) -> None:
         """Read what is new; an inode tells a file that was made again."""
-        for name in self._held.keys() - names.keys():
-            self._lost[name] = self._held.pop(name)
+        self._lost.update(self._holdings.lose(self._held.keys() - names.keys()))
         for name, _ in names.items() - self._seen.items():
-            if self._seen.get(name) != 0 and parse_address(name.encode()) is not None:
-                self._held[name] = parse_owner(read(name))
+            if self._seen.get(name) != 0 and is_address(name):
+                self._holdings.hold(name, parse_owner(read(name)))
         self._seen = dict(names)
 
     def _note_released(self, files: Files, names: Iterable[str]) -> None:
-        for name in names:
-            self._released.pop(name, None)
-            self._released[name] = None
         lines = "".join(f"{name}\n" for name in names).encode()
         if not lines:
             return
         if self._released_size + len(lines) > RELEASED_LIMIT:
-            lines = "".join(f"{name}\n" for name in self._released if name not in self._held).encode()
+            lines = "".join(f"{name}\n" for name in self._holdings.released if name not in self._held).encode()
             files.replace(RELEASED, lines, hint=True)
             self._released_size = len(lines)
         else:
             files.append(RELEASED, lines)
             self._released_size = max(0, self._released_size) + len(lines)
-
-
-def format_owner(owner: Owner) -> bytes:
-    """A file's content, as host-local writes it."""
-    return f"{owner[0]}\r\n{owner[1]}".encode()
-
-
-def parse_owner(content: bytes | None) -> Owner:
-    """Whose an address is; ``NOBODY`` when the file is gone, empty or nonsense, no interface when it is very old."""
-    text = (content or b"").decode(errors="replace").replace("\r\n", "\n").strip()
-    container_id, _, ifname = text.partition("\n")
-    is_whole = NAME.fullmatch(container_id) and (not ifname or IFNAME.fullmatch(ifname))
-    return (container_id, ifname) if is_whole else NOBODY
-
-
-def is_damaged(content: bytes | None, owner: Owner) -> bool:
-    """Can the file of an address that ``owner`` was given have become this: cut short, or nonsense?"""
-    return parse_owner(content) == NOBODY or format_owner(owner).startswith(content or b"")
-
-
-def is_cut(cut: Owner, owner: Owner) -> bool:
-    """Is ``cut`` what remains of ``owner`` in a file that lost its end?"""
-    return cut not in {owner, NOBODY} and format_owner(owner).startswith(format_owner(cut).strip())
-
-
-@lru_cache(maxsize=8192)
-def ip_of(name: str) -> IPAddress:
-    """The address that a file is called as: read for every file at every ADD."""
-    return ip_address(name)
-
-
-@lru_cache(maxsize=8192)
-def number_of(name: str) -> int:
-    """The address as a number, those of IPv6 behind all of IPv4's."""
-    ip = ip_of(name)
-    return int(ip) + (IP6 if ip.version == 6 else 0)
-
-
-def parse_address(content: bytes | None) -> IPAddress | None:
-    """An address in its canonical spelling, which is what files are called; None for anything else."""
-    text = (content or b"").decode(errors="replace").strip()
-    try:
-        found = ip_address(text)
-    except ValueError:
-        return None
-    return found if str(found) == text else None
 
 
 def _interface(ip: IPAddress, prefixlen: int) -> IPv4Interface | IPv6Interface:

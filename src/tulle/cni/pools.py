@@ -11,8 +11,6 @@ from tulle.model.network import IPAddress
 from tulle.wire.cni_error import ADDRESS_OUTSIDE, UNSUPPORTED_FIELD, CniError
 from tulle.wire.cni_ranges import AddressRange
 
-IP6: Final = 1 << 32
-"""Where the numbers of IPv6 addresses begin, for whoever counts both families' together."""
 SCAN_LIMIT: Final = 1 << 16
 """So many addresses of a subnet are tried: more than any node has pods, also in an IPv6 subnet."""
 
@@ -30,12 +28,6 @@ class Pool:
     def capacity(self) -> int:
         """How many pods fit."""
         return sum(end - first for first, end in self.parts)
-
-    @property
-    def numbers(self) -> tuple[range, ...]:
-        """The parts, those of IPv6 from ``IP6`` on: looking up a number is cheaper than an address."""
-        shift = IP6 if self.subnet.version == 6 else 0
-        return tuple(range(first + shift, end + shift) for first, end in self.parts)
 
     def __contains__(self, ip: object) -> bool:
         if not isinstance(ip, IPv4Address | IPv6Address) or ip.version != self.subnet.version:

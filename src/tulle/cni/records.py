@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from tulle.cni.files import Folder
-from tulle.cni.ipam import Owner
+from tulle.cni.host_local import Owner
 from tulle.model.network import IPAddress
 from tulle.wire.cni_ipam import Delegate
 

@@ -7,7 +7,7 @@ files), the device that follows from it and carries our mark, and what the packe
 import logging
 
 from tulle.cni.attach import PodNetwork, alias_of, host_device, host_mac, mac_of
-from tulle.cni.ipam import NOBODY, Owner
+from tulle.cni.host_local import NOBODY, Owner
 from tulle.cni.pod_rules import Held
 from tulle.cni.records import Record
 from tulle.cni.site import Site

@@ -11,7 +11,8 @@ from pathlib import Path
 from tulle.cni.attach import PodNetwork, host_device, judge
 from tulle.cni.delegate import Inside, execute
 from tulle.cni.files import Folder, Settle, settle_now
-from tulle.cni.ipam import Addresses, Owner, ip_of, number_of, parse_address
+from tulle.cni.host_local import Owner, ip_of, is_address
+from tulle.cni.ipam import Addresses
 from tulle.cni.lookout import Lookout
 from tulle.cni.pod_rules import PodRules
 from tulle.cni.pools import Pool, Subnet
@@ -128,8 +129,7 @@ class Site:
 
     def free(self, pool: Pool) -> int:
         """How many addresses of ``pool`` are left, whichever network has the others."""
-        parts = pool.numbers
-        return pool.capacity - sum(number_of(name) in part for name in self._elsewhere("") for part in parts)
+        return pool.capacity - sum(ip_of(name) in pool for name in self._elsewhere(""))
 
     def resting(self, subnet: Subnet) -> int:
         """How many of the free ones had a pod before, as far as this process has seen."""
@@ -142,7 +142,7 @@ class Site:
         names: set[str] = set()
         for other in _folders(self.networks):
             if other != network:
-                names |= {n for n in os.listdir(self.networks / other) if parse_address(n.encode()) is not None}
+                names |= set(filter(is_address, os.listdir(self.networks / other)))
         return frozenset(names)
 
     async def ask(self, delegate: Delegate, verb: str, conf: bytes | None = None) -> bytes:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.kit.processes import in_a_child
 from tulle.cni import ipam
 from tulle.cni.files import Folder
-from tulle.cni.ipam import NOBODY, Addresses, format_owner, parse_owner
+from tulle.cni.host_local import NOBODY, format_owner, parse_owner
+from tulle.cni.ipam import Addresses
 from tulle.wire.cni_error import ADDRESS_OUTSIDE, ADDRESS_TAKEN, ALREADY_ATTACHED, EXHAUSTED, CniError
 
 SMALL = IPv4Network("10.244.1.0/29")  # five pods: .2 to .6

@@ -9,7 +9,7 @@ import pytest
 
 from tulle.cni.attach import PodNetwork
 from tulle.cni.fill import AddressUse
-from tulle.cni.ipam import format_owner
+from tulle.cni.host_local import format_owner
 from tulle.cni.removal import Removal
 from tulle.cni.server import CniServer
 from tulle.cni.site import Site
