@@ -53,6 +53,8 @@ class PodRules:
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _known: dict[str, dict[str, Record]] = field(default_factory=dict[str, dict[str, Record]])
     """By container and interface."""
+    _bridges: set[MacAddress] = field(default_factory=set[MacAddress])
+    """The MACs of bridges that were put in since the last repair, whatever was taken out before."""
     _advertisements: bool = True
 
     def kernel_changed(self, scope: Scope) -> None:
@@ -64,11 +66,18 @@ class PodRules:
         """What this pod asks for holds from now on; where it cannot, ``troubles`` says why."""
         async with self._alone:
             self._remember(record)
-            wanted = self._elements(self._of_container(record.container_id), [bridge] if bridge else [])
-            possible = [Create(each) for each in wanted if _table_of(each) not in self.troubles]
-            outcomes = await self.kernel.apply(Plan(tuple(possible)))
-            if any(outcome.error is not None for outcome in outcomes):
+            news = [bridge] if bridge is not None and self._may_lack(bridge, record) else []
+            wanted = self._elements(self._of_container(record.container_id), news)
+            possible = [each for each in wanted if _table_of(each) not in self.troubles] if self.troubles else wanted
+            outcomes = await self.kernel.apply(Plan(tuple(map(Create, possible))))
+            if [outcome for outcome in outcomes if outcome.error is not None]:
                 await self._repair()
+            else:
+                self._bridges.update(news)
+
+    def _may_lack(self, bridge: MacAddress, record: Record) -> bool:
+        """Is the MAC of this pod's bridge to be put in beside what is the pod's own?"""
+        return record.guard and bridge not in self._bridges and guard.KEY not in self.troubles
 
     async def forget(self, record: Record) -> None:
         """This pod is gone.  What cannot be removed now, ``repair`` removes."""
@@ -105,9 +114,10 @@ class PodRules:
             await self._repair()
 
     async def _repair(self) -> None:
-        bridges = {LinkKey(record.bridge) for record in self.records() if record.has_rules and record.bridge}
+        bridges = {LinkKey(record.bridge) for record in self.records() if record.guard and record.bridge}
         observed = await self.kernel.observe(Scope.of([*WHAT, *bridges]))
         self._known = {}
+        self._bridges.clear()
         for record in self.records():
             if record.has_rules:
                 self._remember(record)
@@ -141,22 +151,24 @@ class PodRules:
         if trouble:
             self.troubles[table] = trouble
 
-    def _elements(self, records: Iterable[Record], bridges: Iterable[MacAddress]) -> tuple[NftElement, ...]:
-        records = tuple(records)
-        guarded = [self._port(record) for record in records if record.guard and record.bridge]
-        routed = [self._port(record) for record in records if record.guard and not record.bridge]
-        masked = [record for record in records if record.masquerade is not None]
-        return (
-            *guard.guard_elements(guarded, bridges if guarded else (), advertisements=self._advertisements),
-            *routed_guard.routed_guard_elements(routed),
-            *pod_masquerade.masquerade_elements(
-                (ip for record in masked for ip in record.ips), (record.bridge for record in masked)
-            ),
-        )
+    def _elements(self, records: Iterable[Record], bridges: Iterable[MacAddress]) -> list[NftElement]:
+        """What the sets hold of these pods, and that these MACs are bridges'."""
+        of_records = [element for record in records for element in self._elements_of(record)]
+        return [*map(guard.mac_element, bridges), *of_records]
+
+    def _elements_of(self, record: Record) -> tuple[NftElement, ...]:
+        masked = () if record.masquerade is None else pod_masquerade.masquerade_elements(record.ips, [record.bridge])
+        if not record.guard:
+            return masked
+        ports = (self._port(record),)
+        if not record.bridge:
+            return (*routed_guard.routed_guard_elements(ports), *masked)
+        return (*guard.guard_elements(ports, (), advertisements=self._advertisements), *masked)
 
     def _port(self, record: Record) -> guard.Port:
-        addresses = {ip for other in (*self._of_container(record.container_id), record) for ip in other.ips}
-        return guard.Port(device=record.device, mac=MacAddress(record.mac), addresses=frozenset(addresses))
+        others = [other.ips for other in self._of_container(record.container_id) if other is not record]
+        addresses = frozenset(record.ips).union(*others)
+        return guard.Port(device=record.device, mac=MacAddress(record.mac), addresses=addresses)
 
     def _of_container(self, container_id: str) -> Collection[Record]:
         return self._known.get(container_id, {}).values()

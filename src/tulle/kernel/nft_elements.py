@@ -9,7 +9,7 @@ from tulle.kernel.netlink_socket import Overflow
 from tulle.model.change import Create, Delete, Step
 from tulle.model.objects import NftElement
 from tulle.wire.netlink import Ack, Request
-from tulle.wire.nft_elements import add_element, begin, delete_element, end
+from tulle.wire.nft_elements import BEGIN, END, add_element, delete_element
 
 Transact: TypeAlias = Callable[[Request, Sequence[Request], Request], list[Ack]]
 """``NetlinkSocket.transact``."""
@@ -30,7 +30,7 @@ def apply_elements(transact: Transact, steps: Sequence[Step]) -> list[KernelErro
 
 def _together(transact: Transact, steps: Sequence[Step]) -> list[KernelError | None]:
     try:
-        acks = transact(begin(), [_request(step) for step in steps], end())
+        acks = transact(BEGIN, [_request(step) for step in steps], END)
     except KernelError as error:
         return [error] * len(steps)
     except (DecodeError, Overflow) as error:

@@ -8,7 +8,7 @@ pod attachment and the lab.
 
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from tulle.model.network import IPAddress, IPNetwork, MacAddress, Vni
 
@@ -291,11 +291,11 @@ class ChainAccept:
         return ChainAcceptKey(self.engine, self.family, self.table, self.chain)
 
 
-@dataclass(frozen=True, slots=True)
-class NftElement:
+class NftElement(NamedTuple):
     """An element of a set of one of our tables: all of it is its key.  It goes when its table is replaced.
 
     ``value`` has one text for each part of the set's type: a device's name, a MAC, an address, or a number as ``0x…``.
+    Every pod has half a dozen, which are compared and hashed more than anything else: hence a NamedTuple.
     """
 
     family: str

@@ -10,7 +10,7 @@ A MAC that nobody is known to have passes: ``tuning`` gives pods such.  Docs: do
 Source: nft(8); RFC 4861 §4.4 (a neighbour advertisement's target); IEEE 802.1D §7.12.6 (the reserved MACs).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Address
@@ -120,24 +120,22 @@ def guard_elements(
 ) -> tuple[NftElement, ...]:
     """What the sets hold, in the order in which it is to be made: that a port is guarded comes last.
 
-    ``bridges``: the MACs of the gateways, which no pod may have.
+    ``bridges``: the MACs of the gateways, which no pod may have.  What several ports share is named for each.
     """
-    found = {mac_element(mac): None for mac in bridges}
-    for port in ports:
-        found |= dict.fromkeys(_of_port(port, advertisements=advertisements))
-    return tuple(found)
+    of_ports = [element for port in ports for element in _of_port(port, advertisements=advertisements)]
+    return (*map(mac_element, bridges), *of_ports)
 
 
-def _of_port(port: Port, *, advertisements: bool) -> Iterator[NftElement]:
-    yield mac_element(port.mac)
-    yield _element("pairs", port.device, port.mac)
+def _of_port(port: Port, *, advertisements: bool) -> list[NftElement]:
+    found = [mac_element(port.mac), _element("pairs", port.device, port.mac)]
     for ip in port.addresses:
-        version = 4 if isinstance(ip, IPv4Address) else 6
-        yield _element(f"pods{version}", port.device, port.mac, str(ip))
-        yield _element(f"addresses{version}", port.device, str(ip))
+        version, text = 4 if isinstance(ip, IPv4Address) else 6, str(ip)
+        found.append(_element(f"pods{version}", port.device, port.mac, text))
+        found.append(_element(f"addresses{version}", port.device, text))
         if version == 6 and advertisements:
-            yield _element("targets6", port.device, f"{int(ip):#x}")
-    yield _element("ports", port.device)
+            found.append(_element("targets6", port.device, f"{int(ip):#x}"))
+    found.append(_element("ports", port.device))
+    return found
 
 
 def mac_element(mac: MacAddress) -> NftElement:

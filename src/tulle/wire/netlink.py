@@ -101,6 +101,11 @@ def iter_messages(buffer: bytes) -> Iterator[Message]:
         raise DecodeError("netlink message", left=end - offset)
 
 
+def padded(value: bytes) -> bytes:
+    """``value`` with as many zeros as make its length a multiple of four."""
+    return value + _PADDING[len(value) & 3]
+
+
 def encode_attribute(kind: int, value: bytes) -> bytes:
     """One attribute, padded to four bytes."""
     length = 4 + len(value)

@@ -9,12 +9,12 @@ import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address
 from typing import Final
 
 from tulle.errors import DecodeError
 from tulle.model.objects import NftElement
-from tulle.wire.netlink import NLM_F_CREATE, Message, Request, encode_attribute, nested
+from tulle.wire.netlink import NLM_F_CREATE, Message, Request, encode_attribute, nested, padded
 
 NFGENMSG: Final = struct.Struct(">BBH")  # family, version, res_id
 NFNL_MSG_BATCH_BEGIN: Final = 0x10
@@ -28,17 +28,14 @@ LIST_TABLE, LIST_SET, LIST_ELEMENTS, LIST_ELEMENT, ELEMENT_KEY, DATA_VALUE = 1, 
 FAMILIES: Final = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
 """NFPROTO_*.  Source: include/uapi/linux/netfilter.h."""
 IFNAMSIZ: Final = 16
+_IPV4: Final = re.compile(r"(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}")
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
-def begin() -> Request:
-    """The first message of a transaction."""
-    return Request(NFNL_MSG_BATCH_BEGIN, 0, NFGENMSG.pack(0, 0, NF_TABLES))
-
-
-def end() -> Request:
-    """The last one: now it takes effect."""
-    return Request(NFNL_MSG_BATCH_END, 0, begin().body)
+BEGIN: Final = Request(NFNL_MSG_BATCH_BEGIN, 0, NFGENMSG.pack(0, 0, NF_TABLES))
+"""The first message of a transaction."""
+END: Final = Request(NFNL_MSG_BATCH_END, 0, BEGIN.body)
+"""The last one: now it takes effect."""
 
 
 def add_element(element: NftElement, subject: object) -> Request:
@@ -57,22 +54,25 @@ def changes_rules(messages: Sequence[Message]) -> bool:
 
 def encode_key(value: Sequence[str]) -> bytes:
     """An element's key: each part of a concatenation is padded to four bytes.  Raises DecodeError."""
-    parts = [_part(text) for text in value]
-    return parts[0] if len(parts) == 1 else b"".join(part + b"\0" * (-len(part) % 4) for part in parts)
+    return _part(value[0]) if len(value) == 1 else b"".join(map(_padded_part, value))
 
 
 def _body(element: NftElement) -> bytes:
-    key = nested(ELEMENT_KEY, encode_attribute(DATA_VALUE, encode_key(element.value)))
-    return _head(element.family, element.table, element.set) + nested(LIST_ELEMENTS, nested(LIST_ELEMENT, key))
+    key = encode_key(element.value)
+    return _before_key(element.family, element.table, element.set, len(key)) + padded(key)
 
 
 @lru_cache(maxsize=64)
-def _head(family: str, table: str, name: str) -> bytes:
+def _before_key(family: str, table: str, name: str, size: int) -> bytes:
+    """All of a message for one set that comes before a key of ``size`` bytes."""
+    key = bytes(size)
+    attributes = nested(LIST_ELEMENTS, nested(LIST_ELEMENT, nested(ELEMENT_KEY, encode_attribute(DATA_VALUE, key))))
     return b"".join(
         (
             NFGENMSG.pack(FAMILIES[family], 0, 0),
             encode_attribute(LIST_TABLE, table.encode() + b"\0"),
             encode_attribute(LIST_SET, name.encode() + b"\0"),
+            attributes.removesuffix(padded(key)),
         )
     )
 
@@ -84,10 +84,18 @@ def _part(text: str) -> bytes:
         return int(text, 16).to_bytes(16, "big")
     if _MAC.fullmatch(text):
         return bytes.fromhex(text.replace(":", ""))
-    if "." in text or ":" in text:
+    if _IPV4.fullmatch(text):
         with suppress(ValueError):
-            return ip_address(text).packed
+            return bytes(map(int, text.split(".")))
+    if ":" in text:
+        with suppress(ValueError):
+            return IPv6Address(text).packed
     name = text.encode()
     if len(name) >= IFNAMSIZ:
         raise DecodeError("element", name=text)
     return name.ljust(IFNAMSIZ, b"\0")
+
+
+@lru_cache(maxsize=1024)
+def _padded_part(text: str) -> bytes:
+    return padded(_part(text))

@@ -19,6 +19,7 @@ MAC = bytes.fromhex("0a580af40102")
         pytest.param(("0a:58:0a:f4:01:02",), MAC, id="a MAC alone has no padding"),
         pytest.param(("veth1", "0a:58:0a:f4:01:02", "10.244.1.2"), NAME + MAC + bytes(2) + b"\x0a\xf4\1\2", id="three"),
         pytest.param(("veth1", "0xfd10"), NAME + bytes(14) + b"\xfd\x10", id="a number has an address's size"),
+        pytest.param(("10.244.1.256",), b"10.244.1.256" + bytes(4), id="a name that only looks like an address"),
         pytest.param(("fd10::2",), b"\xfd\x10" + bytes(13) + b"\2", id="IPv6"),
     ],
 )
