@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import subprocess
 import threading
 from collections.abc import Iterator
 from errno import EEXIST, EINTR, ENODEV
@@ -41,14 +42,27 @@ from tulle.wire.rtnetlink.neighbors import (
 from tulle.wire.rtnetlink.parts import (
     AF_BRIDGE,
     AF_INET,
+    RTM_DELADDR,
+    RTM_DELROUTE,
+    RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
+    RTM_NEWROUTE,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV4_ROUTE,
     RTNLGRP_LINK,
     RTNLGRP_NEIGH,
     IfIndex,
     read_u32,
 )
-from tulle.wire.rtnetlink.routes import RouteMessage, decode_route, dump_routes, new_route
+from tulle.wire.rtnetlink.routes import (
+    RT_TABLE_LOCAL,
+    RT_TABLE_MAIN,
+    RouteMessage,
+    decode_route,
+    dump_routes,
+    new_route,
+)
 from tulle.wire.rtnetlink.vxlan import VxlanInfo
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces")
@@ -197,6 +211,20 @@ def test_announcements_are_received_and_none_waiting_is_none(path: Path, sock: N
         listener.subscribe([RTNLGRP_NEIGH])
         sock.run(new_neighbor(_entry(_tunnel(sock), 1)))
         assert any(m.kind == RTM_NEWNEIGH for m in listener.receive())
+
+
+def test_of_a_table_that_is_not_heard_of_no_route_is_announced(path: Path, sock: NetlinkSocket) -> None:
+    sock.run(new_bridge("br0", LinkSettings(up=True)))
+    with NetlinkSocket.open(path) as ear:
+        ear.hear_nothing_of_table(RT_TABLE_LOCAL)
+        ear.subscribe((RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_IFADDR))
+        for words in ("addr add 192.0.2.1/24 dev br0", "route add 198.51.100.0/24 dev br0", "addr flush dev br0"):
+            subprocess.run(["ip", "-n", path.name, *words.split()], check=True)
+        heard = ear.receive()
+    routes = [decode_route(message) for message in heard if message.kind in {RTM_NEWROUTE, RTM_DELROUTE}]
+    assert {route.table for route in routes} == {RT_TABLE_MAIN}
+    assert {str(route.dst) for route in routes} == {"192.0.2.0/24", "198.51.100.0/24"}
+    assert {RTM_NEWADDR, RTM_DELADDR} <= {message.kind for message in heard}, "nothing else is missed"
 
 
 def test_an_overflow_surfaces_and_the_socket_lives_on(path: Path, sock: NetlinkSocket) -> None:

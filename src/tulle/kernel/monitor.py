@@ -52,7 +52,7 @@ from tulle.wire.rtnetlink.parts import (
     IfIndex,
     read_u32,
 )
-from tulle.wire.rtnetlink.routes import decode_route, is_kernels_own
+from tulle.wire.rtnetlink.routes import RT_TABLE_LOCAL, decode_route, is_kernels_own
 
 GROUPS: Final = (
     RTNLGRP_LINK,
@@ -94,7 +94,9 @@ class Monitor(AsyncIterator[Scope]):
         receive_buffer: int = RECEIVE_BUFFER,
         precedence: Precedence | None = None,
     ) -> None:
-        self._events = NetlinkSocket.open(netns, groups=GROUPS, receive_buffer=receive_buffer)
+        self._events = NetlinkSocket.open(netns, receive_buffer=receive_buffer)
+        self._events.hear_nothing_of_table(RT_TABLE_LOCAL)  # the kernel's own: every address comes with some of them
+        self._events.subscribe(GROUPS)
         self._rules = NetlinkSocket.open(netns, protocol=NETLINK_NETFILTER, groups=(NFNLGRP_NFTABLES,))
         self._questions = NetlinkSocket.open(netns)
         self._own, self._precedence = own, precedence or Precedence()
@@ -223,7 +225,7 @@ class Monitor(AsyncIterator[Scope]):
 
     def _route(self, message: Message, dirty: "_Dirty") -> None:
         if is_kernels_own(message):
-            return  # every address comes with some of them
+            return  # a kernel without the filter announces them, too
         route = decode.route(decode_route(message), self._names.get)
         if route is None:
             return

@@ -29,6 +29,7 @@ from tulle.wire.netlink import (
     decode_ack,
     iter_messages,
 )
+from tulle.wire.rtnetlink.parts import RTM_DELROUTE, RTM_NEWROUTE
 
 NETLINK_ROUTE: Final = 0
 NETLINK_NETFILTER: Final = 12
@@ -36,7 +37,9 @@ SOL_NETLINK: Final = 270
 NETLINK_ADD_MEMBERSHIP, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 1, 10, 11, 12
 SO_ATTACH_FILTER: Final = 26
 SO_RCVBUFFORCE: Final = 33
-BPF_LDW, BPF_LDH, BPF_JEQ = 0x20, 0x28, 0x15
+BPF_LDW, BPF_LDH, BPF_LDB, BPF_JEQ = 0x20, 0x28, 0x30, 0x15
+KIND_AT: Final = 4
+"""``nlmsg_type`` in a message."""
 TAKE_OR_LEAVE: Final = ((0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0))
 """How a filter ends: BPF_RET of the whole message, and of nothing.  Source: include/uapi/linux/bpf_common.h."""
 IFREQ: Final = struct.Struct("16si20x")
@@ -110,19 +113,30 @@ class NetlinkSocket:
 
     def hear_only(self, kind: int) -> None:
         """Of what the groups announce, only messages of this type: the kernel drops the others, and nobody is woken."""
-        self._filter(BPF_LDH, 4, struct.pack("=H", kind))
+        self._filter(((BPF_LDH, 0, 0, KIND_AT), (BPF_JEQ, 0, 1, _loaded("=H", kind)), *TAKE_OR_LEAVE))
 
     def hear_of(self, index: int) -> None:
         """Of what the groups of devices and addresses announce, only what is about the device with this number.
 
         ``struct ifinfomsg`` and ``struct ifaddrmsg`` have it in one place.
         """
-        self._filter(BPF_LDW, HEADER.size + 4, struct.pack("=i", index))
+        self._filter(((BPF_LDW, 0, 0, HEADER.size + 4), (BPF_JEQ, 0, 1, _loaded("=i", index)), *TAKE_OR_LEAVE))
 
-    def _filter(self, load: int, offset: int, wanted: bytes) -> None:
-        """Only messages with ``wanted`` at ``offset``; where that cannot be had there is only more to read."""
-        seen = int.from_bytes(wanted, "big")  # a program loads it so, whatever the host's order is
-        steps = ((load, 0, 0, offset), (BPF_JEQ, 0, 1, seen), *TAKE_OR_LEAVE)
+    def hear_nothing_of_table(self, table: int) -> None:
+        """Of what the groups announce, no route of this table, whose number is below 256 (``rtm_table``)."""
+        self._filter(
+            (
+                (BPF_LDH, 0, 0, KIND_AT),
+                (BPF_JEQ, 1, 0, _loaded("=H", RTM_NEWROUTE)),
+                (BPF_JEQ, 0, 2, _loaded("=H", RTM_DELROUTE)),
+                (BPF_LDB, 0, 0, HEADER.size + 4),
+                (BPF_JEQ, 1, 0, table),
+                *TAKE_OR_LEAVE,
+            )
+        )
+
+    def _filter(self, steps: Sequence[tuple[int, int, int, int]]) -> None:
+        """Let the kernel run this program on each message; where that cannot be had there is only more to read."""
         code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in steps))
         program = struct.pack("@HP", len(steps), ctypes.addressof(code))
         with suppress(OSError):
@@ -366,6 +380,11 @@ class NetlinkSocket:
         if size > len(self._buffer):
             raise KernelError(EMSGSIZE, subject, f"an answer of {size} bytes")
         return bytes(self._buffer[:size]) if sender[0] == 0 else b""  # only the kernel speaks here
+
+
+def _loaded(layout: str, number: int) -> int:
+    """What a filter's program finds where a message has ``number``: it reads as networks do, the host as it does."""
+    return int.from_bytes(struct.pack(layout, number), "big")
 
 
 def _enlarge(sock: socket.socket, size: int) -> None:
