@@ -124,13 +124,6 @@ class Folder:
         finally:
             os.close(descriptor)
 
-    def has_any(self) -> bool:
-        """Is there any file?"""
-        try:
-            return any(map(_is_ours, os.listdir(self.path)))
-        except OSError:
-            return False
-
     def changed_ns(self) -> int:
         """When an entry was last made, renamed or removed; 0 when there is no folder.
 
@@ -264,12 +257,12 @@ def _whole(error: OSError, folder: Path) -> OSError:
 
 def _names(folder: int) -> Mapping[str, int]:
     with os.scandir(folder) as entries:
-        return {name: each.inode() for each in entries if _is_ours(name := each.name)}
+        return {each.name: each.inode() for each in entries if is_kept(each)}
 
 
-def _is_ours(name: str) -> bool:
+def is_kept(entry: os.DirEntry[str]) -> bool:
     """Is it one of the files, and not what they are kept with?"""
-    return name[0] != "." and name != LOCK
+    return entry.name[0] != "." and entry.name != LOCK
 
 
 def _read(name: Path | str, folder: int | None, limit: int) -> bytes | None:

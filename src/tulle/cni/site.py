@@ -6,12 +6,14 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EEXIST, ENOENT
+from functools import partial
 from pathlib import Path
 
 from tulle.cni.attach import PodNetwork, host_device, judge
 from tulle.cni.delegate import Inside, execute
 from tulle.cni.files import Folder, Settle, settle_now
-from tulle.cni.host_local import Owner, ip_of, is_address
+from tulle.cni.host_local import Owner, ip_of
+from tulle.cni.in_use import InUse
 from tulle.cni.ipam import Addresses
 from tulle.cni.lookout import Lookout
 from tulle.cni.pod_rules import PodRules
@@ -66,6 +68,7 @@ class Site:
     """Over the bridge: ADD takes it for what it was as long as nobody announces that it changed."""
     rules: PodRules = field(init=False)
     lookout: Lookout = field(init=False)
+    in_use: InUse = field(init=False)
     _own_netns: tuple[int, int] = field(default_factory=identify)
     _addresses: dict[str, Addresses] = field(default_factory=dict[str, Addresses])
     _records: dict[str, Records] = field(default_factory=dict[str, Records])
@@ -74,6 +77,7 @@ class Site:
     def __post_init__(self) -> None:
         self.rules = PodRules(self.kernel, self._known_of_this_boot)
         self.lookout = Lookout(self.kernel, self.vigil)
+        self.in_use = InUse(self.networks)
 
     # -- files -------------------------------------------------------------------------
 
@@ -81,7 +85,7 @@ class Site:
         """The allocations of one network, remembered."""
         if network not in self._addresses:
             folder = Folder(self.networks / network, self.settle, self.before)
-            self._addresses[network] = Addresses(folder, lambda: self._elsewhere(network))
+            self._addresses[network] = Addresses(folder, partial(self.in_use.elsewhere, network))
         return self._addresses[network]
 
     def records(self, network: str) -> Records:
@@ -129,21 +133,12 @@ class Site:
 
     def free(self, pool: Pool) -> int:
         """How many addresses of ``pool`` are left, whichever network has the others."""
-        return pool.capacity - sum(ip_of(name) in pool for name in self._elsewhere(""))
+        return pool.capacity - sum(ip_of(name) in pool for name in self.in_use.anywhere())
 
     def resting(self, subnet: Subnet) -> int:
         """How many of the free ones had a pod before, as far as this process has seen."""
-        used = self._elsewhere("")
         names = {name for addresses in self._addresses.values() for name in addresses.given_back}
-        return sum(ip_of(name) in subnet for name in names - used)
-
-    def _elsewhere(self, network: str) -> frozenset[str]:
-        """The addresses of other networks on this node: two names may share its subnet."""
-        names: set[str] = set()
-        for other in _folders(self.networks):
-            if other != network:
-                names |= set(filter(is_address, os.listdir(self.networks / other)))
-        return frozenset(names)
+        return sum(ip_of(name) in subnet for name in names - self.in_use.anywhere())
 
     async def ask(self, delegate: Delegate, verb: str, conf: bytes | None = None) -> bytes:
         """What the plugin that manages the addresses answers.  Raises CniError."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tulle.cni.files import Folder
+from tulle.cni.files import Folder, is_kept
+from tulle.cni.listing import Listing
 from tulle.errors import DecodeError
 from tulle.wire.cni_error import BAD_CONFIG, BAD_ENVIRONMENT, INCOMPATIBLE, UNDECODABLE, UNSUPPORTED_FIELD
 from tulle.wire.control import LENGTH, REQUEST_LIMIT, CniRequest, decode_request, encode_cni
@@ -38,10 +39,14 @@ class Tombstones:
     _noted: set[Path] = field(default_factory=set[Path])
     _done: set[Path] = field(default_factory=set[Path])
     _burying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _listings: tuple[Listing, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._listings = tuple(Listing(str(place), is_kept) for place in self.places)
 
     def any(self) -> bool:
-        """Is there one?"""
-        return any(Folder(place).has_any() for place in self.places)
+        """Is there one?  Where nothing can be read, there is none to be done."""
+        return any(map(_has_any, self._listings))
 
     def leave(self, environment: Mapping[str, str], stdin: bytes) -> None:
         """Keep a request.  Raises OSError: no folder takes it."""
@@ -90,6 +95,13 @@ class Tombstones:
         if path not in self._noted:
             log.warning("a DEL that was left failed, it will be tried again: %s", answer.decode().strip())
         self._noted.add(path)
+        return False
+
+
+def _has_any(listing: Listing) -> bool:
+    try:
+        return bool(listing.names())
+    except OSError:
         return False
 
 
