@@ -3,12 +3,14 @@
  * The agent's end, and the specification, is src/tulle/kernel/sender.py.  stdin is a line of packets: the number of a
  * job (u32, the machine's order) and its requests, with the socket to send them through, and maybe one descriptor
  * more that the requests name as CARRIED.  The kernel's answers wait in that socket, for the agent.  What could not
- * be sent is said: number and errno.  The line's end is ours.
+ * be sent is said: number and errno.  The line's end is ours: what was not begun by then is left, since nobody is there
+ * any more to undo it.
  */
 #include "tulle_cni.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -47,6 +49,11 @@ static int carry_out(const struct job *job, size_t size, const int descriptors[M
     return error;
 }
 
+static int has_hung_up(void) {
+    struct pollfd line = {.fd = STDIN_FILENO, .events = POLLRDHUP};
+    return poll(&line, 1, 0) > 0;
+}
+
 /* The size of the next job's requests; -1 when there is none any more. */
 static ssize_t next_job(struct job *job, int descriptors[MOST_DESCRIPTORS]) {
     union {
@@ -73,7 +80,7 @@ _Noreturn void send_for_agent(void) {
     ssize_t size;
     for (size_t at = 0; at < sizeof OTHERS / sizeof *OTHERS; at++)
         signal(OTHERS[at], SIG_IGN);
-    while ((size = next_job(&job, descriptors)) >= 0) {
+    while ((size = next_job(&job, descriptors)) >= 0 && !has_hung_up()) {
         struct refusal refusal = {job.number, (uint32_t)carry_out(&job, (size_t)size, descriptors)};
         for (int at = 0; at < MOST_DESCRIPTORS; at++)
             if (descriptors[at] >= 0)

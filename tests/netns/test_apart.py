@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import subprocess
+import threading
 from collections.abc import Coroutine, Iterator
 from errno import EBADF, EEXIST, EIO, ENODEV, ENOTSOCK
 from pathlib import Path
@@ -229,6 +230,26 @@ def test_it_takes_so_many_jobs_and_no_more(apart: Apart, sender: Sender) -> None
         assert apart.is_ready()
 
     run(story())
+
+
+def test_what_was_not_begun_when_the_agent_ended_is_left(namespace: int, sender: Sender, apart: Apart) -> None:
+    """Nobody would undo it: the plugin's DEL may have come and gone."""
+
+    async def story() -> None:
+        process = process_of(sender)
+        process.send_signal(SIGSTOP)
+        crowd = [asyncio.create_task(apart.execute((new_bridge(f"br{each}", LinkSettings()),))) for each in range(8)]
+        await asyncio.sleep(0)
+        going_on = threading.Timer(0.1, process.send_signal, (SIGCONT,))
+        going_on.start()
+        sender.close()
+        going_on.join()
+        found = await asyncio.gather(*crowd, return_exceptions=True)
+        assert [type(each) for each in found] == [KernelError] * 8
+        assert process.returncode == 0
+
+    run(story())
+    assert devices(namespace) == set()
 
 
 def test_nothing_is_left_of_it(namespace: int) -> None:

@@ -75,7 +75,7 @@ class Sender:
             self._running.answered(number)
 
     def close(self) -> None:
-        """End it, when all that it was given is done."""
+        """End it; what it has begun is done then."""
         if self._running is not None:
             self._end(self._running)
         self._program = None
@@ -121,7 +121,7 @@ class _Running:
         try:
             socket.send_fds(self._line, (JOB.pack(number), requests), descriptors)
         except ConnectionError:
-            self._stop()
+            self.close()
         except OSError as error:
             self._fail(number, error.errno or EIO)
         if self._watch is None and not self.is_over:
@@ -133,10 +133,19 @@ class _Running:
             self.has_served = True
 
     def close(self) -> None:
-        """End it, and wait for what it is at."""
-        self._stop()
+        """Hang up, and wait for the end: what it is at is done then, and the rest fails."""
+        if self.is_over:
+            return
+        self.is_over = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._line.fileno())
+        if self._watch is not None:
+            self._watch.cancel()
+        self._line.close()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(PATIENCE_S)
+        for number in tuple(self.jobs):
+            self._fail(number, EIO)
 
     def _listen(self) -> asyncio.AbstractEventLoop:
         """What comes back is heard by the loop that runs now."""
@@ -156,7 +165,7 @@ class _Running:
         if len(packet) == REFUSAL.size:
             self._fail(*REFUSAL.unpack(packet))
         else:
-            self._stop()
+            self.close()
 
     def _look(self) -> None:
         """Has a job waited for too long?  Then the process is killed; once it is gone, what it had fails."""
@@ -169,19 +178,6 @@ class _Running:
             self._watch = self._loop.call_later(left_s, self._look)
         else:
             self.process.kill()
-
-    def _stop(self) -> None:
-        """Hang up: it ends when it has done what it was given, unless it has ended already."""
-        if self.is_over:
-            return
-        self.is_over = True
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.remove_reader(self._line.fileno())
-        if self._watch is not None:
-            self._watch.cancel()
-        self._line.close()
-        for number in tuple(self.jobs):
-            self._fail(number, EIO)
 
     def _fail(self, number: int, errno: int) -> None:
         job = self.jobs.pop(number, None)
