@@ -24,6 +24,7 @@ from tulle.wire.control import (
     LENGTH,
     CniRequest,
     JsonObject,
+    decode_frame,
     decode_json,
     decode_length,
     decode_request,
@@ -47,7 +48,8 @@ PAUSE_S: Final = 1.0
 CHUNK: Final = 16 << 10
 """A whole question, almost always."""
 BEAT_S: Final = 0.5
-"""How often the plugin hears that its call is still at work."""
+"""How often the plugins hear that their calls are still at work."""
+BEAT: Final = encode_frame(b"")
 ANSWER_LIMIT: Final = 64 << 20
 UCRED: Final = struct.Struct("=iII")  # pid, uid, gid; source: unix(7)
 
@@ -65,8 +67,12 @@ class ControlServer:
         """With ``precedence``, pods go before the long work that shares it."""
         self._path, self._cni, self._verbs = path, cni, verbs
         self._precedence = precedence or Precedence()
+        self._may_ask = frozenset({0, os.geteuid()})
         self._listener: socket.socket | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[socket.socket, asyncio.Task[None]] = {}
+        self._at_work: set[socket.socket] = set()
+        """Where somebody waits for the end of a plugin's call."""
+        self._next_beat: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Listen.  Raises ConfigError: another agent does, or something that is no socket is in the way."""
@@ -91,9 +97,13 @@ class ControlServer:
         if listener is not None:
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
-        for client in self._clients:
+        if self._next_beat is not None:
+            self._next_beat.cancel()
+        for client in self._clients.values():
             client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await asyncio.gather(*self._clients.values(), return_exceptions=True)
+        for connection in self._clients:  # of those who were not asked yet what they want
+            connection.close()
         self._path.unlink(missing_ok=True)
 
     def _listen(self) -> None:
@@ -113,47 +123,69 @@ class ControlServer:
                 loop.remove_reader(listener)
                 loop.call_later(PAUSE_S, self._listen)
                 return
-            if len(self._clients) >= CONNECTIONS or not _may_ask(connection):
+            if len(self._clients) >= CONNECTIONS or _uid_of(connection) not in self._may_ask:
                 connection.close()
                 continue
             connection.setblocking(False)
-            task = asyncio.create_task(self._serve(connection), name="answer a question")
-            self._clients.add(task)
-            task.add_done_callback(self._clients.discard)
+            self._clients[connection] = asyncio.create_task(self._serve(connection), name="answer a question")
 
     async def _serve(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         body = b""
-        with connection, suppress(OSError):
-            try:
-                with self._precedence.serving():
-                    async with asyncio.timeout(READ_TIMEOUT_S):
-                        body = await _receive_frame(loop, connection)
-                    request = decode_request(body)
-                    if isinstance(request, CniRequest):
-                        answer = encode_cni_answer(*await self._answer_cni(loop, connection, request))
-                        await loop.sock_sendall(connection, answer)
-                        self._precedence.more_may_come()
-            except DecodeError as error:
+        try:
+            with self._precedence.serving():
+                body = await _receive_frame(loop, connection)
+                request = decode_request(body)
+                if isinstance(request, CniRequest):
+                    await loop.sock_sendall(connection, await self._answer_cni(loop, connection, request))
+                    self._precedence.more_may_come()
+            if not isinstance(request, CniRequest):
+                await loop.sock_sendall(connection, encode_frame(encode_json(await self._answer(request.body))))
+        except DecodeError as error:
+            with suppress(OSError):
                 await loop.sock_sendall(connection, _malformed(body, error))
-            else:
-                if not isinstance(request, CniRequest):
-                    await loop.sock_sendall(connection, encode_frame(encode_json(await self._answer(request.body))))
+        except OSError:
+            return  # it is gone, or does not say in time what it wants
+        finally:
+            connection.close()
+            del self._clients[connection]
 
     async def _answer_cni(
         self, loop: asyncio.AbstractEventLoop, connection: socket.socket, request: CniRequest
-    ) -> tuple[int, bytes]:
-        """Raises ConnectionResetError: what nobody waits for is not begun."""
+    ) -> bytes:
+        """Raises ConnectionResetError: what nobody waits for is not begun.
+
+        The plugin hears that its call was read, and then that somebody is at work.  From the first word on it is
+        patient: a machine may have more to do than its CPUs can.
+        """
+        line = select.poll()
+        line.register(connection, 0)
 
         def is_awaited() -> bool:
-            return not _has_hung_up(connection)
+            """False: the plugin gave up, and what it was told since may be true no longer.
+
+            Source: unix(7) and poll(2); the kernel says so once the other end is closed, whatever is still to be read.
+            """
+            return not line.poll(0)
 
         if not is_awaited():
             raise ConnectionResetError("hung up")
-        with _beating(loop, connection):
+        _say_beat(connection)
+        self._at_work.add(connection)
+        if self._next_beat is None:
+            self._next_beat = loop.call_later(BEAT_S, self._beat, loop)
+        try:
             if len(self._clients) > 1:
                 await asyncio.sleep(0)  # whoever else has called hears that it was read, before work begins
-            return await self._cni(request.environment, request.stdin, is_awaited)
+            return encode_cni_answer(*await self._cni(request.environment, request.stdin, is_awaited))
+        finally:
+            self._at_work.discard(connection)
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        """All who wait hear that somebody is at work, and again as long as there are any."""
+        for connection in self._at_work:
+            _say_beat(connection)
+        self._next_beat = loop.call_later(BEAT_S, self._beat, loop) if self._at_work else None
 
     async def _answer(self, request: JsonObject) -> JsonObject:
         verb = self._verbs.get(str(request.get("verb")))
@@ -235,41 +267,29 @@ def _malformed(body: bytes, error: DecodeError) -> bytes:
 
 
 async def _receive_frame(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> bytes:
-    """One frame's body; what comes behind it is nobody's.  Raises DecodeError, OSError: it ends before that."""
-    found = bytearray()
-    need = LENGTH.size
-    while len(found) < need:
-        part = await loop.sock_recv(connection, max(CHUNK, need - len(found)))
-        if not part:
-            raise ConnectionResetError("closed the connection")
-        found += part
-        if need == LENGTH.size and len(found) >= need:
-            need += decode_length(bytes(found[:need]))
-    return bytes(found[LENGTH.size : need])
+    """One frame's body; what comes behind it is nobody's.
 
-
-@contextmanager
-def _beating(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> Generator[None]:
-    """Let the plugin hear that its call was read, and while the body runs that somebody is at work.
-
-    From the first word on it is patient: a machine may have more to do than its CPUs can.
+    Raises DecodeError, OSError: it ends before that, or is not there in time.
     """
+    found = bytearray()
+    with suppress(BlockingIOError):
+        found += connection.recv(CHUNK)
+    body = decode_frame(found)
+    if body is not None:
+        return body
+    async with asyncio.timeout(READ_TIMEOUT_S):
+        while body is None:
+            part = await loop.sock_recv(connection, CHUNK)
+            if not part:
+                raise ConnectionResetError("closed the connection")
+            found += part
+            body = decode_frame(found)
+    return body
 
-    def say() -> None:
-        with suppress(OSError):  # it is gone, or does not read
-            connection.send(encode_frame(b""))
 
-    def beat() -> None:
-        nonlocal timer
-        say()
-        timer = loop.call_later(BEAT_S, beat)
-
-    say()
-    timer = loop.call_later(BEAT_S, beat)
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _say_beat(connection: socket.socket) -> None:
+    with suppress(OSError):  # it is gone, or does not read
+        connection.send(BEAT)
 
 
 def _clear_the_way(path: Path) -> None:
@@ -292,17 +312,7 @@ def _clear_the_way(path: Path) -> None:
     raise ConfigError(f"socket {path}", "another agent serves it", "stop that one, or choose another --root")
 
 
-def _has_hung_up(connection: socket.socket) -> bool:
-    """Did the plugin give up before we came to its call?  What it was told since may be true no longer.
-
-    Source: unix(7) and poll(2); the kernel says so once the other end is closed, whatever is still to be read.
-    """
-    line = select.poll()
-    line.register(connection, 0)
-    return any(event & select.POLLHUP for _, event in line.poll(0))
-
-
-def _may_ask(connection: socket.socket) -> bool:
-    """Root and our own user only.  Source: unix(7), SO_PEERCRED."""
+def _uid_of(connection: socket.socket) -> int:
+    """Who asks.  Source: unix(7), SO_PEERCRED."""
     _, uid, _ = UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
-    return uid in {0, os.geteuid()}
+    return uid

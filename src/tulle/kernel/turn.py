@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 LENGTH_S: Final = 0.002
@@ -16,26 +15,34 @@ CALM_S: Final = 0.001
 """A runtime that adds pods one after another comes again within half of it."""
 
 
+class Served:
+    """Those who are being served: one more while the body of ``with`` runs."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.nobody = asyncio.Event()
+        self.nobody.set()
+
+    def __enter__(self) -> None:
+        self.count += 1
+        self.nobody.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+        if not self.count:
+            self.nobody.set()
+
+
 class Precedence:
     """Who goes first on one loop: while somebody is served, long work waits in its rests."""
 
     def __init__(self) -> None:
-        self._served = 0
-        self._nobody = asyncio.Event()
-        self._nobody.set()
+        self._served = Served()
         self._expected_until_s = float("-inf")
 
-    @contextmanager
-    def serving(self) -> Generator[None]:
+    def serving(self) -> Served:
         """Somebody is served while the body runs."""
-        self._served += 1
-        self._nobody.clear()
-        try:
-            yield
-        finally:
-            self._served -= 1
-            if not self._served:
-                self._nobody.set()
+        return self._served
 
     def more_may_come(self) -> None:
         """Who was served comes in rows: the next may be on his way."""
@@ -44,7 +51,7 @@ class Precedence:
     @property
     def is_calm(self) -> bool:
         """Is nobody served, and nobody expected?"""
-        return not self._served and time.monotonic() >= self._expected_until_s
+        return not self._served.count and time.monotonic() >= self._expected_until_s
 
     async def give_way(self) -> None:
         """Let who has come be served, and wait for it; never longer than ``PATIENCE_S``."""
@@ -61,10 +68,10 @@ class Precedence:
 
     async def quiet(self, patience_s: float) -> None:
         """Wait until nobody is served, but not longer than that."""
-        if self._served:
+        if self._served.count:
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
-                    await self._nobody.wait()
+                    await self._served.nobody.wait()
 
 
 class Turn:

@@ -44,7 +44,7 @@ def encode_frame(body: bytes) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
-def decode_length(header: bytes, limit: int = REQUEST_LIMIT) -> int:
+def decode_length(header: bytes | bytearray, limit: int = REQUEST_LIMIT) -> int:
     """How many bytes follow.  Raises DecodeError: cut short, or more than ``limit``."""
     if len(header) < LENGTH.size:
         raise DecodeError("control frame", need=LENGTH.size, got=len(header))
@@ -52,6 +52,17 @@ def decode_length(header: bytes, limit: int = REQUEST_LIMIT) -> int:
     if length > limit:
         raise DecodeError("control frame", length=length, limit=limit)
     return length
+
+
+def decode_frame(found: bytes | bytearray) -> bytes | None:
+    """The body of the frame that ``found`` begins with; None: the rest is still to come.
+
+    Raises DecodeError: it would be more than a request may have.
+    """
+    if len(found) < LENGTH.size:
+        return None
+    end = LENGTH.size + decode_length(found)
+    return bytes(found[LENGTH.size : end]) if len(found) >= end else None
 
 
 def encode_verb(request: JsonObject) -> bytes:
@@ -98,16 +109,15 @@ def decode_json(body: bytes) -> JsonObject:
 
 
 def _decode_cni(body: bytes) -> CniRequest:
+    if body.startswith(b"\0"):
+        return CniRequest({}, body[1:])
+    strings, end, stdin = body.partition(b"\0\0")
+    if not end:
+        raise DecodeError("CNI request", need="a NUL after the environment")
     environment: dict[str, str] = {}
-    offset = 0
-    while True:
-        end = body.find(b"\0", offset)
-        if end < 0:
-            raise DecodeError("CNI request", need="a NUL after the environment")
-        if end == offset:
-            return CniRequest(environment, body[end + 1 :])
-        name, equals, value = body[offset:end].decode(errors="surrogateescape").partition("=")
+    for string in strings.decode(errors="surrogateescape").split("\0"):
+        name, equals, value = string.partition("=")
         if not equals or name in environment:
             raise DecodeError("CNI request", variable=name)
         environment[name] = value
-        offset = end + 1
+    return CniRequest(environment, stdin)

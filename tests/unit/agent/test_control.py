@@ -309,6 +309,30 @@ def test_a_long_plugin_call_says_that_it_is_at_work(tmp_path: Path) -> None:
     assert asyncio.run(story()) == encode_frame(b"") * 3 + encode_frame(b"\0done")
 
 
+@pytest.mark.slow
+def test_whoever_comes_while_others_wait_hears_it_too(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    request = encode_cni(CniRequest({"CNI_COMMAND": "ADD"}, b""))
+
+    async def slow(_: Mapping[str, str], __: bytes, ___: Callable[[], bool]) -> tuple[int, bytes]:
+        await asyncio.sleep(1.8 * BEAT_S)
+        return 0, b"done"
+
+    async def story() -> list[bytes]:
+        server = ControlServer(path, slow, {})
+        await server.start()
+        try:
+            first = asyncio.create_task(raw(path, request))
+            await asyncio.sleep(BEAT_S / 2)
+            return [await raw(path, request), await first]
+        finally:
+            await server.close()
+
+    later, first = asyncio.run(story())
+    assert first == encode_frame(b"") * 2 + encode_frame(b"\0done")
+    assert later == encode_frame(b"") * 3 + encode_frame(b"\0done"), "the first one's beat is everybody's"
+
+
 @pytest.mark.parametrize("body", [b"CCNI_COMMAND=ADD\0CNI_COMMAND=DEL\0\0", b"CA=1\0"], ids=["twice", "cut short"])
 def test_a_plugin_call_that_cannot_be_read_gets_a_cni_error(tmp_path: Path, body: bytes) -> None:
     async def story() -> bytes:

@@ -7,11 +7,13 @@ from tulle.wire.control import (
     REQUEST_LIMIT,
     CniRequest,
     VerbRequest,
+    decode_frame,
     decode_json,
     decode_length,
     decode_request,
     encode_cni,
     encode_cni_answer,
+    encode_frame,
     encode_json,
     encode_verb,
 )
@@ -75,6 +77,16 @@ def test_a_length_is_bounded(header: bytes, length: int | None) -> None:
             decode_length(header)
     else:
         assert decode_length(header) == length
+
+
+def test_a_frame_is_there_when_all_of_it_is_and_what_follows_is_nobodys() -> None:
+    frame = encode_frame(b"question")
+    assert [decode_frame(frame[:size]) for size in range(len(frame))] == [None] * len(frame)
+    assert decode_frame(frame) == decode_frame(bytearray(frame) + b"more") == b"question"
+
+
+def test_an_execution_without_an_environment_has_its_stdin() -> None:
+    assert decode_request(b"C\0\0{}") == CniRequest({}, b"\0{}")
 
 
 def test_answers_are_compact_and_keep_other_scripts() -> None:
