@@ -11,7 +11,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from errno import EINVAL, ENOTTY
 from pathlib import Path
 from typing import Final, TypeVar
@@ -90,7 +90,7 @@ def inside(netns: Path | int) -> Generator[None, None, None]:
     """
     home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with _opened(netns) as target:
+        with nullcontext(netns) if isinstance(netns, int) else _opened(netns) as target:
             _set_netns(target, netns)
             try:
                 yield
@@ -110,7 +110,7 @@ def run_in(netns: Path | int, function: Callable[[], T]) -> T:
 
     def work() -> None:
         try:
-            with _opened(netns) as target:
+            with nullcontext(netns) if isinstance(netns, int) else _opened(netns) as target:
                 _set_netns(target, netns)
             results.append(function())
         except BaseException as error:  # noqa: BLE001  carried to the caller's thread, whatever it is
@@ -231,18 +231,18 @@ def _bind_new(path: Path) -> None:
 
 
 @contextmanager
-def _opened(netns: Path | int) -> Generator[int, None, None]:
-    """A descriptor for the body; one that was given stays open."""
-    descriptor = netns if isinstance(netns, int) else open_path(netns)
+def _opened(netns: Path) -> Generator[int, None, None]:
+    """A descriptor for the body."""
+    descriptor = open_path(netns)
     try:
         yield descriptor
     finally:
-        if not isinstance(netns, int):
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def _set_netns(descriptor: int, subject: object) -> None:
-    _call("setns", descriptor, CLONE_NEWNET, subject=f"enter namespace {subject}")
+    if _libc.setns(descriptor, CLONE_NEWNET) != 0:
+        raise KernelError(ctypes.get_errno(), f"enter namespace {subject}")
 
 
 def _mount(source: bytes, target: Path, flags: int, subject: object) -> None:

@@ -6,16 +6,15 @@ thread would; a path is checked before it becomes a file name.
 
 import os
 import re
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from errno import EINVAL
-from typing import Final, TypeVar
+from functools import lru_cache
+from typing import Final
 
 from tulle.errors import KernelError
 from tulle.kernel.netns import inside
 from tulle.model.objects import Sysctl, SysctlKey
-
-T = TypeVar("T")
 
 ROOT: Final = "/proc/sys"
 SIZE_LIMIT: Final = 4096
@@ -28,17 +27,19 @@ async def read(netns: int | None, keys: Iterable[SysctlKey]) -> list[Sysctl]:
 
     Raises KernelError: a path that leaves /proc/sys/net (EINVAL), or a file that cannot be read.
     """
-    files = [(key.path, _file(key)) for key in keys]
+    files = [(key.path, _file(key.path)) for key in keys]
     if not files:
         return []
-    return _inside(netns, lambda: [_read(path, file) for path, file in files])
+    with _where(netns):
+        return [_read(path, file) for path, file in files]
 
 
 async def write(netns: int | None, wanted: Sysctl) -> KernelError | None:
     """Set it; None when done."""
     try:
-        file = _file(wanted.key)
-        _inside(netns, lambda: _write(file, f"{wanted.value or ''}\n".encode()))
+        file = _file(wanted.path)
+        with _where(netns):
+            _write(file, f"{wanted.value or ''}\n".encode())
     except KernelError as error:
         return error
     except OSError as error:
@@ -67,12 +68,12 @@ def _write(file: str, content: bytes) -> None:
         os.close(descriptor)
 
 
-def _file(key: SysctlKey) -> str:
-    if not _PATH.fullmatch(key.path) or any(part in {".", ".."} for part in key.path.split("/")):
-        raise KernelError(EINVAL, f"sysctl {key.path!r}", "not a name below net/")
-    return f"{ROOT}/{key.path}"
+@lru_cache(maxsize=64)
+def _file(path: str) -> str:
+    if not _PATH.fullmatch(path) or any(part in {".", ".."} for part in path.split("/")):
+        raise KernelError(EINVAL, f"sysctl {path!r}", "not a name below net/")
+    return f"{ROOT}/{path}"
 
 
-def _inside(netns: int | None, function: Callable[[], T]) -> T:
-    with nullcontext() if netns is None else inside(netns):
-        return function()
+def _where(netns: int | None) -> AbstractContextManager[None]:
+    return nullcontext() if netns is None else inside(netns)
