@@ -23,11 +23,11 @@ from tulle.model.objects import (
     KernelObject,
     Link,
     LinkKey,
+    ObjectKey,
     OtherKind,
     Route,
     RouteKey,
     Sysctl,
-    SysctlKey,
     VethKind,
 )
 from tulle.model.state import KernelState, Scope
@@ -90,11 +90,13 @@ def attachment(
         bridge = replace(bridge, promiscuous=True)
     mtu = conf.mtu or network.mtu
     results = tuple(
-        ResultAddress(
-            address=ip if bridge is not None else routed.alone(ip),
-            gateway=gateways.get(ip.ip) or gateway_of(ip.network),
-        )
-        for ip in addresses
+        [
+            ResultAddress(
+                address=ip if bridge is not None else routed.alone(ip),
+                gateway=(gateways.get(ip.ip) if gateways else None) or gateway_of(ip.network),
+            )
+            for ip in addresses
+        ]
     )
     mac = pod_mac(call, addresses)
     pair = Link(
@@ -109,11 +111,9 @@ def attachment(
     routes = tuple(_routes(call, network, results))
     pod = Link(name=call.ifname, kind=VethKind(), mtu=mtu, mac=mac)
     return Attachment(
-        host=KernelState.of(
-            _routed(pair, results) if bridge is None else _bridged(bridge, pair, results if conf.gateway else ())
-        ),
+        host=_routed(pair, results) if bridge is None else _bridged(bridge, pair, results if conf.gateway else ()),
         pod=KernelState.of(_pod_objects(pod, results, routes, onlink=bridge is None)),
-        newborn=KernelState.of([NEW_LOOPBACK, replace(pod, up=False)]),
+        newborn=KernelState.of((NEW_LOOPBACK, Link(name=pod.name, kind=pod.kind, mtu=mtu, mac=mac, up=False))),
         attached=Attached(
             interfaces=(
                 *((_interface(bridge),) if bridge is not None else ()),
@@ -136,7 +136,7 @@ def routed_scope(host: KernelState) -> Scope:
 def host_scope(bridge: str, device: str, network: PodNetwork) -> Scope:
     """What ADD looks at on the node: all that ``attachment`` wants there."""
     addresses = (AddressKey(bridge, _on_bridge(gateway_of(net), net.prefixlen)) for net in network.subnets)
-    return Scope.of((LinkKey(bridge), LinkKey(device), SysctlKey(_accept_ra(bridge)), *addresses))
+    return Scope.of((LinkKey(bridge), LinkKey(device), _hears_no_router(bridge).key, *addresses))
 
 
 @lru_cache(maxsize=1024)
@@ -202,23 +202,23 @@ def judge(obj: KernelObject) -> Standing:
             return Standing.KEPT
 
 
-def _routed(pair: Link, results: tuple[ResultAddress, ...]) -> tuple[KernelObject, ...]:
-    return (pair, *routed.host_objects(pair.name, results))
+def _routed(pair: Link, results: tuple[ResultAddress, ...]) -> KernelState:
+    return KernelState.of((pair, *routed.host_objects(pair.name, results)))
 
 
-def _bridged(bridge: Link, pair: Link, results: tuple[ResultAddress, ...]) -> tuple[KernelObject, ...]:
-    """A port of a bridge hears no router advertisement: the bridge does."""
-    return (
-        bridge,
-        *(_bridge_address(bridge.name, result) for result in results),
-        Sysctl(_accept_ra(bridge.name), "0"),
-        pair,
-    )
+def _bridged(bridge: Link, pair: Link, results: tuple[ResultAddress, ...]) -> KernelState:
+    gateways = tuple([(each.gateway, each.address.network.prefixlen) for each in results])
+    return KernelState(MappingProxyType({**_bridge_objects(bridge, gateways), pair.key: pair}))
 
 
-def _bridge_address(bridge: str, result: ResultAddress) -> Address:
-    interface = _on_bridge(result.gateway, result.address.network.prefixlen)
-    return Address(device=bridge, interface=interface, nodad=True if result.gateway.version == 6 else None)
+@lru_cache(maxsize=16)
+def _bridge_objects(bridge: Link, gateways: tuple[tuple[IPAddress, int], ...]) -> Mapping[ObjectKey, KernelObject]:
+    """What all pods of a bridge share.  A port hears no router advertisement: the bridge does."""
+    addresses = [
+        Address(device=bridge.name, interface=_on_bridge(gateway, length), nodad=True if gateway.version == 6 else None)
+        for gateway, length in gateways
+    ]
+    return {obj.key: obj for obj in (bridge, *addresses, _hears_no_router(bridge.name))}
 
 
 @lru_cache(maxsize=64)
@@ -232,19 +232,15 @@ def _pod_objects(
 ) -> tuple[KernelObject, ...]:
     """``onlink``: the pod's own addresses do not lead to its gateways."""
     gateways = {each.gateway for each in results} if onlink else set[IPAddress]()
-    return (
-        LOOPBACK,
-        device,
-        Sysctl(_accept_ra(device.name), "0"),
-        *(
-            Address(device=device.name, interface=each.address, nodad=True if each.address.version == 6 else None)
-            for each in results
-        ),
-        *(
-            Route(dst=route.dst, device=device.name, via=route.gateway, onlink=route.gateway in gateways)
-            for route in routes
-        ),
-    )
+    held = [
+        Address(device=device.name, interface=each.address, nodad=True if each.address.version == 6 else None)
+        for each in results
+    ]
+    ways = [
+        Route(dst=route.dst, device=device.name, via=route.gateway, onlink=route.gateway in gateways)
+        for route in routes
+    ]
+    return (LOOPBACK, device, _hears_no_router(device.name), *held, *ways)
 
 
 def _routes(call: Invocation, network: PodNetwork, results: tuple[ResultAddress, ...]) -> list[ResultRoute]:
@@ -261,8 +257,9 @@ def _routes(call: Invocation, network: PodNetwork, results: tuple[ResultAddress,
     return list(found.values())
 
 
-def _accept_ra(device: str) -> str:
-    return f"net/ipv6/conf/{device}/accept_ra"
+@lru_cache(maxsize=64)
+def _hears_no_router(device: str) -> Sysctl:
+    return Sysctl(f"net/ipv6/conf/{device}/accept_ra", "0")
 
 
 def _interface(link: Link, sandbox: str = "") -> ResultInterface:
