@@ -94,8 +94,8 @@ def set_link(before: Link, after: Link, indexes: Indexes) -> tuple[Request, ...]
     hairpin = after.hairpin if after.hairpin != before.hairpin else None
     if wanted.master is not None:  # what a port has, a device takes when it is one
         found.append(links.set_link(after.name, wanted, after))
-        wanted = links.LinkSettings()
-    if wanted != links.LinkSettings() or hairpin is not None:
+        wanted = links.NO_SETTINGS
+    if wanted != links.NO_SETTINGS or hairpin is not None:
         found.append(links.set_link(after.name, wanted, after, hairpin=hairpin))
     return tuple(found)
 

@@ -98,12 +98,11 @@ def _interface(packed: bytes | None, prefixlen: int) -> IPv4Interface | IPv6Inte
 
 def encode_address(address: AddressMessage) -> bytes:
     """The payload of RTM_NEWADDR and RTM_DELADDR."""
-    ip = address.interface.ip
-    family = AF_INET if ip.version == 4 else AF_INET6
-    header = IFADDRMSG.pack(
-        family, address.interface.network.prefixlen, address.flags & 0xFF, address.scope, address.index
-    )
-    local = address_attribute(IFA_LOCAL, ip) + address_attribute(IFA_ADDRESS, address.peer or ip)
+    interface = address.interface
+    family = AF_INET if isinstance(interface, IPv4Interface) else AF_INET6
+    prefixlen = interface.network.prefixlen
+    header = IFADDRMSG.pack(family, prefixlen, address.flags & 0xFF, address.scope, address.index)
+    local = address_attribute(IFA_LOCAL, interface) + address_attribute(IFA_ADDRESS, address.peer or interface)
     body = header + local + u32_attribute(IFA_FLAGS, address.flags)
     if address.valid_s is None and address.preferred_s is None:
         return body

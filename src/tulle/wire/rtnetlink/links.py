@@ -7,7 +7,7 @@ include/uapi/linux/veth.h.
 import struct
 from dataclasses import astuple, dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from tulle.errors import DecodeError
 from tulle.model.network import MacAddress
@@ -214,8 +214,7 @@ def get_link(device: str | IfIndex, *, statistics: bool = False) -> Request:
     return Request(RTM_GETLINK, 0, body, f"link {device}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSettings:
+class LinkSettings(NamedTuple):
     """What can be given at creation and set later; None leaves it as it is.
 
     ``master`` 0 frees a port from its bridge, ``alias`` "" removes it; ``group`` is for
@@ -246,6 +245,10 @@ class LinkSettings:
         return IFINFOMSG.pack(family, 0, index, flags, change)
 
 
+NO_SETTINGS: Final = LinkSettings()
+ONE_QUEUE: Final = u32_attribute(IFLA_NUM_TX_QUEUES, 1) + u32_attribute(IFLA_NUM_RX_QUEUES, 1)
+
+
 def new_vxlan(name: str, vxlan: VxlanInfo, settings: LinkSettings) -> Request:
     """Make a VXLAN device."""
     return _new(name, "vxlan", encode_vxlan(vxlan), settings)
@@ -266,11 +269,10 @@ def new_veth(
     With one queue in each direction, which is what the kernel uses unless it is told otherwise: it would make as many
     as there are CPUs, each with its folder in sysfs, and take all but one away again (drivers/net/veth.c).
     """
-    queues = u32_attribute(IFLA_NUM_TX_QUEUES, 1) + u32_attribute(IFLA_NUM_RX_QUEUES, 1)
-    inner = peer_settings.header(NO_DEVICE) + peer_settings.attributes() + queues + text_attribute(IFLA_IFNAME, peer)
+    inner = peer_settings.header(NO_DEVICE) + peer_settings.attributes() + ONE_QUEUE + text_attribute(IFLA_IFNAME, peer)
     if peer_netns_fd is not None:
         inner += u32_attribute(IFLA_NET_NS_FD, peer_netns_fd)
-    return _new(name, "veth", nested(VETH_INFO_PEER, inner), settings, queues)
+    return _new(name, "veth", nested(VETH_INFO_PEER, inner), settings, ONE_QUEUE)
 
 
 def set_link(
@@ -337,6 +339,7 @@ def _encoded_info(link: LinkMessage) -> bytes:
     return nested(IFLA_LINKINFO, info) if info else b""
 
 
+@lru_cache
 def _port(hairpin: bool) -> bytes:
     data = nested(IFLA_INFO_SLAVE_DATA, u8_attribute(IFLA_BRPORT_MODE, int(hairpin)))
     return text_attribute(IFLA_INFO_SLAVE_KIND, "bridge") + data

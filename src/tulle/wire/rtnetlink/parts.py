@@ -39,6 +39,7 @@ S32: Final = struct.Struct("=i")
 U16: Final = struct.Struct("=H")
 U32_ATTRIBUTE: Final = struct.Struct("=HHI")
 ADDRESS4_ATTRIBUTE: Final = struct.Struct("=HH4s")
+ADDRESS6_ATTRIBUTE: Final = struct.Struct("=HH16s")
 MAC_ATTRIBUTE: Final = struct.Struct("=HH6s2x")
 GENMSG: Final = struct.Struct("=B3x")  # struct rtgenmsg, padded
 
@@ -71,7 +72,9 @@ def text_attribute(kind: int, text: str) -> bytes:
 
 def address_attribute(kind: int, address: IPAddress) -> bytes:
     """An address in network byte order."""
-    return encode_attribute(kind, address.packed)
+    if isinstance(address, IPv4Address):
+        return ADDRESS4_ATTRIBUTE.pack(8, kind, int(address).to_bytes(4, "big"))
+    return ADDRESS6_ATTRIBUTE.pack(20, kind, int(address).to_bytes(16, "big"))
 
 
 def mac_attribute(kind: int, mac: str) -> bytes:

@@ -4,7 +4,7 @@ Source: include/uapi/linux/rtnetlink.h ``struct rtmsg``.
 """
 
 import struct
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Final, NamedTuple
 
 from tulle.errors import DecodeError
@@ -123,8 +123,10 @@ def encode_route(route: RouteMessage) -> bytes:
     """The payload of RTM_NEWROUTE and RTM_DELROUTE; a route with several next hops has none (``multipath``)."""
     table = route.table if route.table < 256 else RT_TABLE_UNSPEC
     kind = _KIND_NUMBERS[route.kind]
-    family, prefixlen = _family(route.dst.version), route.dst.prefixlen
-    body = RTMSG.pack(family, prefixlen, 0, route.tos, table, route.protocol, route.scope, kind, _flags(route))
+    family = AF_INET if isinstance(route.dst, IPv4Network) else AF_INET6
+    body = RTMSG.pack(
+        family, route.dst.prefixlen, 0, route.tos, table, route.protocol, route.scope, kind, _flags(route)
+    )
     body += address_attribute(RTA_DST, route.dst.network_address) + u32_attribute(RTA_TABLE, route.table)
     if route.oif:
         body += u32_attribute(RTA_OIF, route.oif)
@@ -182,7 +184,7 @@ def del_route(route: RouteMessage, subject: object = None) -> Request:
 
 def _encoded_gateway(gateway: IPAddress, family: int) -> bytes:
     """``family`` is the route's: by a gateway of the other one it leads with RTA_VIA (struct rtvia)."""
-    own = _family(gateway.version)
+    own = AF_INET if isinstance(gateway, IPv4Address) else AF_INET6
     if own == family:
         return address_attribute(RTA_GATEWAY, gateway)
     return encode_attribute(RTA_VIA, struct.pack("=H", own) + gateway.packed)
