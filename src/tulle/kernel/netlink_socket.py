@@ -27,7 +27,7 @@ from tulle.wire.netlink import (
     Request,
     batches,
     decode_ack,
-    iter_messages,
+    decode_messages,
 )
 from tulle.wire.rtnetlink.parts import RTM_DELROUTE, RTM_NEWROUTE
 
@@ -303,7 +303,7 @@ class NetlinkSocket:
             if buffer is None:
                 self._wait(request.subject)
                 continue
-            page = [message for message in iter_messages(buffer) if self._is_answer(message)]
+            page = [message for message in decode_messages(buffer) if self._is_answer(message)]
             interrupted = interrupted or any(message.flags & NLM_F_DUMP_INTR for message in page)
             if not page or page[-1].kind not in {NLMSG_ERROR, NLMSG_DONE}:
                 yield page
@@ -329,7 +329,7 @@ class NetlinkSocket:
         """
         found: list[Message] = []
         while (buffer := self._read("multicast")) is not None:
-            found += iter_messages(buffer)
+            found += decode_messages(buffer)
             if len(found) > 4096:
                 break  # let others run; the rest waits in the buffer
         return found
@@ -358,7 +358,7 @@ class NetlinkSocket:
             if buffer is None:
                 self._wait(request.subject)
                 continue
-            yield from iter_messages(buffer)
+            yield from decode_messages(buffer)
 
     def _wait(self, subject: object) -> None:
         """Until something can be read.  Requests are answered before ``sendto`` returns: this is for lost answers."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from tulle.errors import KernelError
 from tulle.trace.spaces import inside
-from tulle.wire.netlink import NLMSG_DONE, NLMSG_ERROR, Message, Request, decode_ack, iter_messages
+from tulle.wire.netlink import NLMSG_DONE, NLMSG_ERROR, Message, Request, decode_ack, decode_messages
 
 _SOL_NETLINK: Final = 270
 _NETLINK_EXT_ACK: Final = 11
@@ -89,7 +89,7 @@ class Rtnetlink:
             self._socket.send(sent)
             while len(answers) < len(requests):
                 datagram = self._socket.recv(_LARGEST)
-                for message in iter_messages(datagram):
+                for message in decode_messages(datagram):
                     if message.seq in waiting:
                         waiting[message.seq].append(message)
                         raws[message.seq] = raws[message.seq] + datagram if ends_with_done else datagram

@@ -87,18 +87,20 @@ def batches(requests: Sequence[Request], size: int = 128) -> Iterator[Sequence[R
         yield requests[start : start + size]
 
 
-def iter_messages(buffer: bytes) -> Iterator[Message]:
+def decode_messages(buffer: bytes) -> list[Message]:
     """The messages of one datagram.  Raises DecodeError: a length that leaves the buffer."""
+    found: list[Message] = []
     offset, end = 0, len(buffer)
     unpack = HEADER.unpack_from
     while offset + 16 <= end:
         length, kind, flags, seq, pid = unpack(buffer, offset)
         if length < 16 or offset + length > end:
             raise DecodeError("netlink message", length=length, left=end - offset)
-        yield Message(kind, flags, seq, pid, buffer[offset + 16 : offset + length])
+        found.append(Message(kind, flags, seq, pid, buffer[offset + 16 : offset + length]))
         offset += (length + 3) & ~3
     if offset < end:
         raise DecodeError("netlink message", left=end - offset)
+    return found
 
 
 def padded(value: bytes) -> bytes:

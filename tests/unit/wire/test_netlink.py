@@ -18,9 +18,9 @@ from tulle.wire.netlink import (
     Request,
     batches,
     decode_ack,
+    decode_messages,
     encode_attribute,
     find_attribute,
-    iter_messages,
     nested,
     parse_attributes,
 )
@@ -41,7 +41,7 @@ def test_only_a_request_that_wants_an_answer_asks_for_one() -> None:
 def test_requests_sent_together_are_read_as_sent() -> None:
     requests = [Request(24, 0, bytes(n)) for n in range(9)]
     datagram = b"".join(request.encode(seq) for seq, request in enumerate(requests))
-    assert [(m.seq, m.payload) for m in iter_messages(datagram)] == [(n, bytes(n)) for n in range(9)]
+    assert [(m.seq, m.payload) for m in decode_messages(datagram)] == [(n, bytes(n)) for n in range(9)]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_requests_are_split_in_order(count: int, expected: list[int]) -> None:
 )
 def test_a_broken_datagram_is_one_error(datagram: bytes) -> None:
     with pytest.raises(DecodeError):
-        list(iter_messages(datagram))
+        decode_messages(datagram)
 
 
 def test_attributes_are_read_by_type_without_their_flags() -> None:
