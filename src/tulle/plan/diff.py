@@ -64,8 +64,9 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
     pairs = [(wanted, holder, gap(wanted, holder)) for wanted, holder in found if holder is not None]
     unwanted = _unwanted(pairs, observed, judge) if len(pairs) < len(there) else []
     conflicts = _conflicts(pairs, judge)
-    strange = {conflict.wanted.name for conflict in conflicts if isinstance(conflict.wanted, Link)}
+    strange = set[str]()
     if conflicts:
+        strange = {conflict.wanted.name for conflict in conflicts if isinstance(conflict.wanted, Link)}
         taken = {conflict.key for conflict in conflicts}
         missing = [obj for obj in missing if object_device(obj) not in strange]
         pairs = [pair for pair in pairs if pair[0].key not in taken and object_device(pair[0]) not in strange]
@@ -75,7 +76,7 @@ def diff(desired: KernelState, observed: KernelState, judge: Judge, scope: Scope
         is_doomed = standing is Standing.OURS and object_device(obj) not in strange
         if is_doomed and not (disturbed and disturbed.takes(obj)):
             steps.append(Delete(obj))
-    strangers = _strangers(unwanted, desired, observed, judge)
+    strangers = _strangers(unwanted, desired, observed, judge) if unwanted else ()
     few = scope is not None and not scope.everything  # a set of keys, without an order
     if few:
         conflicts = tuple(sorted(conflicts, key=lambda conflict: repr(conflict.key)))
