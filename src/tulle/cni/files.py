@@ -9,7 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EAGAIN, EPERM
 from pathlib import Path
@@ -60,16 +60,17 @@ class Folder:
             if not is_own(descriptor):
                 raise OSError(EPERM, f"{self.path}: belongs to somebody else, or everybody can write there")
             lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=descriptor)
+            spares = Spares(descriptor, self._spares, self.before)
             try:
                 _lock(lock, self.path)
                 with suppress(OSError):  # there is none, mostly; what cannot be removed is met by who writes
                     os.unlink(BESIDE, dir_fd=descriptor)
-                with closing(Spares(descriptor, self._spares, self.before)) as spares:
-                    files = Files(descriptor, spares, self.before)
-                    yield files
-                    if files.changed:
-                        self.settle(self.path, files.changed)
+                files = Files(descriptor, spares, self.before)
+                yield files
+                if files.changed:
+                    self.settle(self.path, files.changed)
             finally:
+                spares.close()
                 os.close(lock)
         except OSError as error:
             raise _whole(error, self.path) from error

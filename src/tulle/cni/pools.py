@@ -1,7 +1,8 @@
 """Where addresses come from: a subnet of the node, or the parts of it that a network asks for.  Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import chain, islice
 from typing import Final, TypeAlias
@@ -56,12 +57,12 @@ def whole(subnet: Subnet) -> Pool:
     return Pool(subnet, ((int(gateway_of(subnet)) + 1, end),))
 
 
-def choose_pools(subnets: Iterable[Subnet], ranges: Iterable[AddressRange]) -> tuple[Pool, ...]:
-    """One for each of ``subnets``.
+@lru_cache(maxsize=64)
+def choose_pools(subnets: tuple[Subnet, ...], ranges: tuple[AddressRange, ...]) -> tuple[Pool, ...]:
+    """One for each of ``subnets``; remembered, since every ADD of a network asks for the same.
 
     Raises CniError naming the field: (105) a range is no part of the node's subnet; (2) it has another gateway.
     """
-    subnets, ranges = tuple(subnets), tuple(ranges)
     for each in ranges:
         _check(each, subnets)
     return tuple(_pool(subnet, [each for each in ranges if each.first in subnet]) for subnet in subnets)

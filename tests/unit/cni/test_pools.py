@@ -17,7 +17,7 @@ def between(first: str, last: str, gateway: str | None = None) -> AddressRange:
 
 
 def test_without_ranges_it_is_the_whole_subnet_but_what_is_no_pods() -> None:
-    (pool,) = choose_pools([FOUR], [])
+    (pool,) = choose_pools((FOUR,), ())
     assert pool == whole(FOUR)
     assert pool.capacity == 253
     for text, inside in (("10.244.1.1", False), ("10.244.1.2", True), ("10.244.1.254", True), ("10.244.1.255", False)):
@@ -27,12 +27,12 @@ def test_without_ranges_it_is_the_whole_subnet_but_what_is_no_pods() -> None:
 
 
 def test_ranges_are_joined_and_lose_what_is_no_pods() -> None:
-    ranges = [
+    ranges = (
         between("10.244.1.20", "10.244.1.29"),
         between("10.244.1.0", "10.244.1.4"),
         between("10.244.1.5", "10.244.1.8"),
-    ]
-    (pool, other) = choose_pools([FOUR, SIX], ranges)
+    )
+    (pool, other) = choose_pools((FOUR, SIX), ranges)
     assert str(pool) == "ranges 10.244.1.2-10.244.1.8, 10.244.1.20-10.244.1.29 of subnet 10.244.1.0/24"
     assert pool.capacity == 17
     assert other == whole(SIX)
@@ -53,12 +53,12 @@ def test_ranges_are_joined_and_lose_what_is_no_pods() -> None:
 )
 def test_what_is_not_this_nodes_is_refused_by_the_fields_name(asked: AddressRange, code: int, named: str) -> None:
     with pytest.raises(CniError) as refused:
-        choose_pools([FOUR, SIX], [asked])
+        choose_pools((FOUR, SIX), (asked,))
     assert refused.value.code == code
     assert str(refused.value).startswith(named)
 
 
 def test_a_range_of_nothing_but_the_gateway_has_no_address() -> None:
-    (pool,) = choose_pools([FOUR], [between("10.244.1.0", "10.244.1.1")])
+    (pool,) = choose_pools((FOUR,), (between("10.244.1.0", "10.244.1.1"),))
     assert pool.capacity == 0
     assert list(pool.in_turn(None)) == []
