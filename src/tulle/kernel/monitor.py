@@ -15,7 +15,7 @@ from tulle.errors import DecodeError, KernelError
 from tulle.kernel import decode
 from tulle.kernel.echoes import Echoes
 from tulle.kernel.netlink_socket import NETLINK_NETFILTER, RECEIVE_BUFFER, NetlinkSocket, Overflow
-from tulle.kernel.turn import Precedence
+from tulle.kernel.turn import Precedence, Turn
 from tulle.model.change import Step
 from tulle.model.objects import AddressKey, FdbEntry, LinkKey, NftTableKey, ObjectKey, SysctlKey
 from tulle.model.state import Scope
@@ -75,8 +75,8 @@ FORWARDING: Final = {4: SysctlKey("net/ipv4/ip_forward"), 6: SysctlKey("net/ipv6
 GATHER_S: Final = 0.004
 SERVING_S: Final = 0.1
 """So long pods go before the repair of what somebody changed."""
-PAGE: Final = 256
-"""So many announcements are decoded before others run: about 3 ms."""
+PAGE, PAGES = 64, 64
+"""So many announcements are read and decoded before others run, about 1 ms; so many pages are one scope."""
 _ENTRIES: Final = frozenset({RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH})
 
 
@@ -158,20 +158,26 @@ class Monitor(AsyncIterator[Scope]):
             self._loop.remove_reader(sock.fileno())
 
     async def _read(self) -> Scope:
-        """Everything that waits, as one scope."""
-        try:
-            messages = self._events.receive()
-        except (Overflow, DecodeError):
-            await self._drain()
-            self._learn_names()
-            return Scope.all([OWN_TABLE])
-        if messages:
-            self._ready.set()  # more may wait behind what one read takes
-        scope = Scope.of([OWN_TABLE] if self._rules_changed() else [])
-        for start in range(0, len(messages), PAGE):
-            scope |= self._dirty(messages[start : start + PAGE])
-            await asyncio.sleep(0)
-        return scope
+        """What waits, page by page, as one scope; who is served meanwhile goes first."""
+        dirty, turn = _Dirty(), Turn(self._precedence)
+        if self._rules_changed():
+            dirty.keys.add(OWN_TABLE)
+        for _ in range(PAGES):
+            try:
+                messages = self._events.receive(PAGE)
+            except (Overflow, DecodeError):
+                await self._drain()
+                self._learn_names()
+                return Scope.all([OWN_TABLE])
+            self._note(messages, dirty)
+            if len(messages) < PAGE:
+                break
+            await turn.rest()
+            if self._closed:
+                break
+        else:
+            self._ready.set()
+        return dirty.scope()
 
     async def _drain(self) -> None:
         """Read to the end what waits behind a loss; only what comes after that is announced again."""
@@ -189,8 +195,7 @@ class Monitor(AsyncIterator[Scope]):
             self._ready.set()
             return True
 
-    def _dirty(self, messages: Sequence[Message]) -> Scope:
-        dirty = _Dirty()
+    def _note(self, messages: Sequence[Message], dirty: "_Dirty") -> None:
         for message in messages:
             if message.kind in _ENTRIES and self._own and message.pid == self._own:
                 continue
@@ -200,7 +205,6 @@ class Monitor(AsyncIterator[Scope]):
                     note(self, message, dirty)
             except DecodeError:
                 dirty.everything = True
-        return Scope(frozenset(dirty.keys), frozenset(dirty.devices), dirty.everything)
 
     def _link(self, message: Message, dirty: "_Dirty") -> None:
         index, now = links.decode_identity(message)
@@ -275,7 +279,7 @@ class Monitor(AsyncIterator[Scope]):
 
 
 class _Dirty:
-    """What one page of announcements names."""
+    """What announcements name."""
 
     def __init__(self) -> None:
         self.keys: set[ObjectKey] = set()
@@ -283,3 +287,6 @@ class _Dirty:
         self.links: set[str] = set()
         """Those devices that are dirty as links."""
         self.everything = False
+
+    def scope(self) -> Scope:
+        return Scope(frozenset(self.keys), frozenset(self.devices), self.everything)

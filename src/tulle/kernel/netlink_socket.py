@@ -322,16 +322,14 @@ class NetlinkSocket:
         except OSError as error:
             raise KernelError(error.errno or 0, subject) from error
 
-    def receive(self) -> list[Message]:
+    def receive(self, enough: int = 4096) -> list[Message]:
         """What was announced, or what answers ``send``, and was not read yet; empty when nothing waits.
 
-        Raises Overflow after a loss.
+        When there are ``enough``, the rest waits in the buffer, so that others can run.  Raises Overflow after a loss.
         """
         found: list[Message] = []
-        while (buffer := self._read("multicast")) is not None:
+        while len(found) < enough and (buffer := self._read("multicast")) is not None:
             found += decode_messages(buffer)
-            if len(found) > 4096:
-                break  # let others run; the rest waits in the buffer
         return found
 
     def drain(self) -> bool:
