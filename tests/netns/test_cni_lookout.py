@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from tests.kit.agents import until
 from tulle.cni import lookout
 from tulle.cni.attach import PodNetwork
 from tulle.cni.lookout import Look, Lookout
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes net
 
 NETWORK: Final = PodNetwork(subnet=IPv4Network("10.9.1.0/24"), subnet6=None, mtu=1450)
 MADE: Final = (
-    *("link add br0 address 0a:58:0a:09:01:01 type bridge", "link set br0 up"),
+    *("link add br0 address 0a:58:0a:09:01:01 type bridge", "link set br0 addrgenmode none up"),
     *("address add 10.9.1.1/24 dev br0", "link add other type bridge", "link add old type bridge"),
     *("link add port master br0 up type veth peer name end", "link set end up"),
 )
@@ -39,6 +40,7 @@ def path() -> Iterator[Path]:
     made = netns.create(name)
     try:
         ip(made, *MADE)
+        until(lambda: "state UP" in shown(made, "br0"), "br0 is up")  # which may be announced a second later
         yield made
     finally:
         netns.delete(name)
@@ -47,6 +49,11 @@ def path() -> Iterator[Path]:
 def ip(path: Path, *commands: str) -> None:
     text = "\n".join(commands)
     subprocess.run(["ip", "-n", path.name, "-batch", "-"], input=text, text=True, check=True, capture_output=True)
+
+
+def shown(path: Path, device: str) -> str:
+    command = ["ip", "-n", path.name, "-oneline", "link", "show", device]
+    return subprocess.run(command, text=True, check=True, capture_output=True).stdout
 
 
 class Asked:
