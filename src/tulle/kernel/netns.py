@@ -11,7 +11,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from errno import EINVAL, ENOTTY
 from pathlib import Path
 from typing import Final, TypeVar
@@ -90,7 +90,7 @@ def inside(netns: Path | int) -> Generator[None, None, None]:
     """
     home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with nullcontext(netns) if isinstance(netns, int) else _opened(netns) as target:
+        with _target(netns) as target:
             _set_netns(target, netns)
             try:
                 yield
@@ -110,7 +110,7 @@ def run_in(netns: Path | int, function: Callable[[], T]) -> T:
 
     def work() -> None:
         try:
-            with nullcontext(netns) if isinstance(netns, int) else _opened(netns) as target:
+            with _target(netns) as target:
                 _set_netns(target, netns)
             results.append(function())
         except BaseException as error:  # noqa: BLE001  carried to the caller's thread, whatever it is
@@ -230,9 +230,13 @@ def _bind_new(path: Path) -> None:
     _mount(os.fsencode(OWN), path, MS_BIND, f"bind namespace {path}")
 
 
+def _target(netns: Path | int) -> AbstractContextManager[int]:
+    """A descriptor for the body; one that is given stays open.  Raises ConfigError: there is no such namespace."""
+    return nullcontext(netns) if isinstance(netns, int) else _opened(netns)
+
+
 @contextmanager
 def _opened(netns: Path) -> Generator[int, None, None]:
-    """A descriptor for the body."""
     descriptor = open_path(netns)
     try:
         yield descriptor
