@@ -47,15 +47,14 @@ def ip_of(name: str) -> IPAddress:
 
 @lru_cache(maxsize=8192)
 def is_address(name: str) -> bool:
-    """Is a file that is called so an address's?"""
-    return parse_address(name.encode()) is not None
+    """Is this an address in its canonical spelling, which is what files are called?"""
+    try:
+        return str(ip_address(name)) == name
+    except ValueError:
+        return False
 
 
 def parse_address(content: bytes | None) -> IPAddress | None:
-    """An address in its canonical spelling, which is what files are called; None for anything else."""
+    """The address that a file holds, in its canonical spelling; None for anything else."""
     text = (content or b"").decode(errors="replace").strip()
-    try:
-        found = ip_address(text)
-    except ValueError:
-        return None
-    return found if str(found) == text else None
+    return ip_of(text) if is_address(text) else None

@@ -430,3 +430,13 @@ def test_no_two_owners_ever_share_an_address(
         assert len(set(model.values())) == len(model)
         held = {int(holder[0]): str(ips[0]) for holder, ips in found.owners().items()}
         assert held == model
+
+
+@pytest.mark.parametrize("name", [b"10.244.1.2\xff", b"10.244.1.2 ", b"\n10.244.1.2", b"10.244.1.02", b"::ffff:0a00:1"])
+def test_a_file_that_is_called_almost_like_an_address_is_nobodys(tmp_path: Path, name: bytes) -> None:
+    (tmp_path / os.fsdecode(name)).touch()
+    found = addresses(tmp_path)
+    assert give(found, "a") == "10.244.1.2"
+    assert found.owners() == {owner("a"): (ip_address("10.244.1.2"),)}
+    assert found.release(owner("a")) == (ip_address("10.244.1.2"),)
+    assert give(found, "b") == "10.244.1.3"
