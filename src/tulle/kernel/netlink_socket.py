@@ -9,6 +9,7 @@ import fcntl
 import select
 import socket
 import struct
+import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from errno import EINTR, EMSGSIZE, ENOBUFS, ENODEV, ENXIO, ETIMEDOUT
@@ -50,9 +51,19 @@ RECEIVE_SIZE: Final = 64 << 10
 """Twice the largest datagram that the kernel makes of a dump; acknowledgements are small."""
 DUMP_TRIES: Final = 8
 ANSWER_TIMEOUT_S: Final = 10.0
-BUFFERS_KEPT: Final = 8
-_BUFFERS: Final[list[memoryview]] = []
-"""Of closed sockets.  A pod's lives for one call, and new memory has to be cleared, and faulted in page by page."""
+
+
+class _Room(threading.local):
+    """Where this thread receives a datagram, of whichever socket: it is copied out before anything else is received.
+
+    A pod's socket lives for one call, and new memory has to be cleared, and faulted in page by page.
+    """
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(RECEIVE_SIZE))
+
+
+_ROOM: Final = _Room()
 
 
 class Overflow(TulleError):
@@ -66,10 +77,6 @@ class NetlinkSocket:
         self._socket = sock
         self._portid: int = sock.getsockname()[0]
         self._seq = 0
-        try:
-            self._buffer = _BUFFERS.pop()
-        except IndexError:
-            self._buffer = memoryview(bytearray(RECEIVE_SIZE))
 
     @classmethod
     def open(
@@ -152,9 +159,6 @@ class NetlinkSocket:
 
     def close(self) -> None:
         self._socket.close()
-        buffer, self._buffer = self._buffer, memoryview(b"")
-        if buffer and len(_BUFFERS) < BUFFERS_KEPT:
-            _BUFFERS.append(buffer)
 
     def __enter__(self) -> "NetlinkSocket":
         return self
@@ -367,17 +371,18 @@ class NetlinkSocket:
 
     def _read(self, subject: object) -> bytes | None:
         """One datagram of the kernel's; None when nothing waits."""
+        buffer = _ROOM.buffer
         try:
-            size, sender = self._socket.recvfrom_into(self._buffer, 0, socket.MSG_TRUNC)
+            size, sender = self._socket.recvfrom_into(buffer, 0, socket.MSG_TRUNC)
         except BlockingIOError:
             return None
         except OSError as error:
             if error.errno == ENOBUFS:
                 raise Overflow(f"{subject}: netlink receive buffer overflowed") from error
             raise KernelError(error.errno or 0, subject) from error
-        if size > len(self._buffer):
+        if size > RECEIVE_SIZE:
             raise KernelError(EMSGSIZE, subject, f"an answer of {size} bytes")
-        return bytes(self._buffer[:size]) if sender[0] == 0 else b""  # only the kernel speaks here
+        return bytes(buffer[:size]) if sender[0] == 0 else b""  # only the kernel speaks here
 
 
 def _loaded(layout: str, number: int) -> int:
