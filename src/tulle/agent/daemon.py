@@ -28,6 +28,7 @@ from tulle.kernel.system import (
     check_privileges,
     keep_collector_short,
     let_threads_in,
+    make_room_for_descriptors,
 )
 from tulle.kernel.turn import Precedence
 from tulle.model.state import Scope
@@ -44,6 +45,7 @@ async def run_agent(options: AgentOptions) -> None:
     check_privileges()
     keep_collector_short()
     let_threads_in()
+    make_room_for_descriptors()
     desk = Desk(options.store_url, clock.wall_ns(), os.getpid())
     async with AsyncExitStack() as stack:
         precedence = Precedence()
