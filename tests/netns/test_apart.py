@@ -174,7 +174,7 @@ def test_a_process_that_dies_takes_its_jobs_with_it_and_another_comes(apart: Apa
 
 
 def test_a_process_that_was_stopped_is_ended(apart: Apart, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender_module, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(sender_module, "PATIENCE_S", 1.0)
 
     async def story() -> None:
         await apart.execute((new_bridge("br0", LinkSettings()),))
